@@ -1,0 +1,245 @@
+//! Hashes, keyed hashes and signatures. Owns SHA-256, HMAC and Ed25519; must never choose what is hashed.
+//! Invariant: secrets are compared in constant time.
+
+use ed25519_compact::{KeyPair, PublicKey, Seed, Signature};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+/// A SHA-256 value.
+pub type Hash = [u8; 32];
+
+/// SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
+}
+
+/// SHA-256 fed piece by piece.
+#[derive(Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// An empty hasher.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds bytes as they are.
+    pub fn add(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(bytes);
+        self
+    }
+
+    /// Adds bytes behind their length (u32, big endian), so that neighbouring fields cannot run together.
+    pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        self.add(bytes)
+    }
+
+    /// The hash of all that was added.
+    pub fn finish(self) -> Hash {
+        self.0.finalize().into()
+    }
+}
+
+/// A secret key for keyed hashes; keeps the expanded state so that each use costs one block less.
+#[derive(Clone)]
+pub struct HashKey {
+    mac: Hmac<Sha256>,
+    short: [u64; 2],
+}
+
+impl HashKey {
+    /// A key from 32 secret bytes.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        let mac = Hmac::<Sha256>::new_from_slice(secret).expect("invariant: HMAC takes keys of any length");
+        let mut key = HashKey { mac, short: [0; 2] };
+        let derived = key.hmac(&[b"short-hashes"]);
+        key.short = [word(&derived[..8]), word(&derived[8..16])];
+        key
+    }
+
+    /// HMAC-SHA256 over the parts, each behind its length.
+    pub fn hmac(&self, parts: &[&[u8]]) -> Hash {
+        let mut mac = self.mac.clone();
+        for part in parts {
+            mac.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    /// A keyed hash of 64 bits over the parts, each behind its length (SipHash-2-4), as the signed number SQLite keeps: for
+    /// telling things apart, not for proofs; a tenth of [`HashKey::hmac`]'s work.
+    pub fn hash64(&self, parts: &[&[u8]]) -> i64 {
+        let mut sip = SipHash::new(self.short);
+        for part in parts {
+            sip.write(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+            sip.write(part);
+        }
+        i64::from_le_bytes(sip.finish().to_le_bytes())
+    }
+}
+
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// SipHash-2-4 (Aumasson and Bernstein, 2012). Its values are stored, so it must never change; the standard library's own
+/// may, and cannot be given a key.
+struct SipHash {
+    v: [u64; 4],
+    tail: u64,
+    length: usize,
+}
+
+impl SipHash {
+    fn new(key: [u64; 2]) -> Self {
+        let [k0, k1] = key;
+        let v = [0x736f_6d65_7073_6575, 0x646f_7261_6e64_6f6d, 0x6c79_6765_6e65_7261, 0x7465_6462_7974_6573];
+        SipHash { v: [v[0] ^ k0, v[1] ^ k1, v[2] ^ k0, v[3] ^ k1], tail: 0, length: 0 }
+    }
+
+    fn round(&mut self) {
+        let [mut a, mut b, mut c, mut d] = self.v;
+        a = a.wrapping_add(b);
+        b = b.rotate_left(13) ^ a;
+        a = a.rotate_left(32);
+        c = c.wrapping_add(d);
+        d = d.rotate_left(16) ^ c;
+        a = a.wrapping_add(d);
+        d = d.rotate_left(21) ^ a;
+        c = c.wrapping_add(b);
+        b = b.rotate_left(17) ^ c;
+        c = c.rotate_left(32);
+        self.v = [a, b, c, d];
+    }
+
+    fn block(&mut self, word: u64) {
+        self.v[3] ^= word;
+        self.round();
+        self.round();
+        self.v[0] ^= word;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let begun = self.length % 8;
+        self.length += bytes.len();
+        let (head, rest) = bytes.split_at(if begun == 0 { 0 } else { bytes.len().min(8 - begun) });
+        self.tail |= word(head) << (8 * begun);
+        if begun + head.len() == 8 {
+            self.block(self.tail);
+            self.tail = 0;
+        }
+        let mut words = rest.chunks_exact(8);
+        for eight in &mut words {
+            self.block(u64::from_le_bytes(eight.try_into().unwrap_or_default()));
+        }
+        if !words.remainder().is_empty() {
+            self.tail = word(words.remainder());
+        }
+    }
+
+    fn finish(mut self) -> u64 {
+        self.block((self.length as u64) << 56 | self.tail);
+        self.v[2] ^= 0xff;
+        for _ in 0..4 {
+            self.round();
+        }
+        self.v.into_iter().fold(0, |all, v| all ^ v)
+    }
+}
+
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashKey(..)")
+    }
+}
+
+/// Are two secrets equal? Takes the same time whatever they hold.
+pub fn same_secret(a: &[u8], b: &[u8]) -> bool {
+    bool::from(sha256(a).ct_eq(&sha256(b)))
+}
+
+/// An Ed25519 key that signs.
+pub struct SigningKey(KeyPair);
+
+impl SigningKey {
+    /// The key of 32 secret bytes.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        SigningKey(KeyPair::from_seed(Seed::new(seed)))
+    }
+
+    /// 64 bytes of signature over `message`.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        *self.0.sk.sign(message, None)
+    }
+
+    /// The 32 bytes others verify with.
+    pub fn public(&self) -> [u8; 32] {
+        *self.0.pk
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SigningKey(..)")
+    }
+}
+
+/// Did the owner of `public` sign `message`?
+pub fn verify(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    PublicKey::new(*public).verify(message, &Signature::new(*signature)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha256_of_abc_is_the_published_one() {
+        assert_eq!(sha256(b"abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
+    }
+
+    #[test]
+    fn short_hashes_are_the_published_siphash() {
+        // the example of the paper's appendix: key 00..0f, message 00..0e
+        let key = [word(&[0, 1, 2, 3, 4, 5, 6, 7]), word(&[8, 9, 10, 11, 12, 13, 14, 15])];
+        let message: Vec<u8> = (0..15).collect();
+        for cuts in [&[15][..], &[1, 14], &[7, 8], &[8, 7], &[3, 3, 3, 3, 3]] {
+            let (mut sip, mut rest) = (SipHash::new(key), &message[..]);
+            for cut in cuts {
+                let (part, after) = rest.split_at(*cut);
+                sip.write(part);
+                rest = after;
+            }
+            assert_eq!(sip.finish(), 0xa129_ca61_49be_45e5, "{cuts:?}");
+        }
+    }
+
+    #[test]
+    fn fields_cannot_run_together() {
+        let hash = |a: &[u8], b: &[u8]| {
+            let mut h = Hasher::new();
+            h.field(a).field(b);
+            h.finish()
+        };
+        assert_ne!(hash(b"ab", b"c"), hash(b"a", b"bc"));
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_message_only() {
+        let key = SigningKey::from_seed([7; 32]);
+        let signature = key.sign(b"sealed");
+        assert!(verify(&key.public(), b"sealed", &signature));
+        assert!(!verify(&key.public(), b"sealer", &signature));
+    }
+
+    #[test]
+    fn keyed_hashes_depend_on_the_key() {
+        let (a, b) = (HashKey::new(&[1; 32]), HashKey::new(&[2; 32]));
+        assert_eq!(a.hash64(&[b"x"]), a.hash64(&[b"x"]));
+        assert_ne!(a.hash64(&[b"x"]), b.hash64(&[b"x"]));
+        assert!(same_secret(b"token", b"token") && !same_secret(b"token", b"tokem"));
+    }
+}

@@ -1,0 +1,9 @@
+//! Floor 0: errors, time, ids, text, gzip, digests. Knows nothing of the domain and imports nothing of the crate.
+//! Invariant: the clock, randomness and every digest of the program are reached through here.
+
+pub mod digest;
+pub mod error;
+pub mod gzip;
+pub mod id;
+pub mod text;
+pub mod time;

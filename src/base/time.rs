@@ -1,0 +1,211 @@
+//! Instants, clocks and dates. Owns the only reading of the system clock and RFC 3339 in and out.
+//! Must never decide what a time means: windows, retention and correction live in `domain`.
+//! Invariant: an instant is integer milliseconds since 1970 UTC, within years 1 to 9999.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// An instant: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Millis(pub i64);
+
+/// One second in milliseconds.
+pub const SECOND_MS: i64 = 1_000;
+/// One minute in milliseconds.
+pub const MINUTE_MS: i64 = 60 * SECOND_MS;
+/// One hour in milliseconds.
+pub const HOUR_MS: i64 = 60 * MINUTE_MS;
+/// One day in milliseconds.
+pub const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Year 1 to the last instant the date library can print (30 December 9999).
+const MIN_MS: i64 = -62_135_596_800_000;
+const MAX_MS: i64 = 253_402_207_200_000;
+
+impl Millis {
+    /// This instant `ms` later, without overflow.
+    pub fn plus(self, ms: i64) -> Millis {
+        Millis(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this instant, without overflow.
+    pub fn since(self, earlier: Millis) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// This instant `months` calendar months earlier, in UTC: 31 March less one month is 28 or 29 February.
+    pub fn months_earlier(self, months: u32) -> Millis {
+        let at = jiff::Timestamp::from_millisecond(self.0.clamp(MIN_MS, MAX_MS)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let span = jiff::Span::new().try_months(i64::from(months));
+        let earlier = span.and_then(|span| at.to_zoned(jiff::tz::TimeZone::UTC).checked_sub(span));
+        earlier.map_or(Millis(MIN_MS), |zoned| Millis(zoned.timestamp().as_millisecond()))
+    }
+
+    /// RFC 3339, UTC, milliseconds: `2026-11-21T10:00:00.000Z`.
+    pub fn rfc3339(self) -> String {
+        let at = jiff::Timestamp::from_millisecond(self.0.clamp(MIN_MS, MAX_MS)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        format!("{at:.3}")
+    }
+
+    /// Parses RFC 3339 with `Z`, a numeric offset, or no zone (read as UTC: vendor SDKs send naive times).
+    /// `None` where the text is no such time or lies outside years 1 to 9999.
+    pub fn parse(text: &str) -> Option<Millis> {
+        if let Ok(at) = text.parse::<jiff::Timestamp>() {
+            return Millis::checked(at.as_millisecond());
+        }
+        let naive: jiff::civil::DateTime = text.parse().ok()?;
+        let at = naive.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        Millis::checked(at.timestamp().as_millisecond())
+    }
+
+    /// An instant from untrusted milliseconds; `None` outside years 1 to 9999.
+    pub fn checked(ms: i64) -> Option<Millis> {
+        (MIN_MS..=MAX_MS).contains(&ms).then_some(Millis(ms))
+    }
+
+    /// The start of the UTC hour this instant lies in.
+    pub fn hour(self) -> Millis {
+        Millis(self.0.div_euclid(HOUR_MS) * HOUR_MS)
+    }
+
+    /// The start of the UTC day this instant lies in.
+    pub fn day(self) -> Millis {
+        Millis(self.0.div_euclid(DAY_MS) * DAY_MS)
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rfc3339())
+    }
+}
+
+/// `2026-11-21 10:00` in the named IANA zone (UTC where the name is unknown), for people.
+pub fn local_text(at: Millis, zone: &str) -> String {
+    let stamp = jiff::Timestamp::from_millisecond(at.0.clamp(MIN_MS, MAX_MS)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let zoned = stamp.in_tz(zone).unwrap_or_else(|_| stamp.to_zoned(jiff::tz::TimeZone::UTC));
+    zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Is this an IANA time zone this machine (or the built-in table) knows?
+pub fn zone_known(zone: &str) -> bool {
+    jiff::tz::TimeZone::get(zone).is_ok()
+}
+
+/// Parses Apache's `17/May/2015:10:05:03 +0000`.
+pub fn parse_clf(text: &str) -> Option<Millis> {
+    let zoned = jiff::Zoned::strptime("%d/%b/%Y:%H:%M:%S %z", text).ok()?;
+    Millis::checked(zoned.timestamp().as_millisecond())
+}
+
+/// Milliseconds on a clock that nobody can set, from a moment of its own: only differences mean anything. It stands still
+/// while the machine sleeps.
+pub fn monotonic_ms() -> i64 {
+    static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let began = *BEGAN.get_or_init(std::time::Instant::now);
+    i64::try_from(began.elapsed().as_millis()).unwrap_or(MAX_MS)
+}
+
+/// Whoever tells the time. Tests own it.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Millis;
+}
+
+/// The machine's clock.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Millis {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Millis(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(MAX_MS)))
+    }
+}
+
+/// A clock that a test sets.
+#[derive(Debug, Default, Clone)]
+pub struct ManualClock(Arc<AtomicI64>);
+
+impl ManualClock {
+    /// A clock standing at `at`.
+    pub fn at(at: Millis) -> Self {
+        ManualClock(Arc::new(AtomicI64::new(at.0)))
+    }
+
+    /// Sets the clock.
+    pub fn set(&self, at: Millis) {
+        self.0.store(at.0, Ordering::SeqCst);
+    }
+
+    /// Moves the clock by `ms`.
+    pub fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Millis {
+        Millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_round_trips_with_milliseconds() {
+        let at = Millis(1_431_857_103_250);
+        assert_eq!(at.rfc3339(), "2015-05-17T10:05:03.250Z");
+        assert_eq!(Millis::parse("2015-05-17T10:05:03.250Z"), Some(at));
+    }
+
+    #[test]
+    fn accepts_what_vendor_sdks_send() {
+        let at = Some(Millis(1_714_558_830_123));
+        assert_eq!(Millis::parse("2024-05-01T10:20:30.123000+00:00"), at);
+        assert_eq!(Millis::parse("2024-05-01T10:20:30.123"), at);
+        assert_eq!(Millis::parse("2024-05-01T12:20:30.123+02:00"), at);
+    }
+
+    #[test]
+    fn refuses_what_is_no_instant() {
+        for text in ["", "yesterday", "+275760-09-13T00:00:00.000Z", "2024-13-01T00:00:00Z"] {
+            assert_eq!(Millis::parse(text), None, "{text}");
+        }
+        assert_eq!(Millis::checked(i64::MIN), None);
+        assert_eq!(Millis::checked(8_640_000_000_000_000), None);
+        assert_eq!(Millis::checked(MAX_MS + 1), None);
+        assert_eq!(
+            Millis::parse(&Millis(MAX_MS).rfc3339()),
+            Some(Millis(MAX_MS)),
+            "the last instant prints and reads back"
+        );
+    }
+
+    #[test]
+    fn reads_apache_times() {
+        assert_eq!(parse_clf("17/May/2015:10:05:03 +0000"), Some(Millis(1_431_857_103_000)));
+        assert_eq!(parse_clf("17/May/2015:12:05:03 +0200"), Some(Millis(1_431_857_103_000)));
+        assert_eq!(parse_clf("17/Mai/2015:12:05:03 +0200"), None);
+    }
+
+    #[test]
+    fn months_are_those_of_the_calendar() {
+        let earlier = |text: &str, months| Millis::parse(text).unwrap().months_earlier(months).rfc3339();
+        assert_eq!(earlier("2026-11-21T10:00:00Z", 13), "2025-10-21T10:00:00.000Z");
+        assert_eq!(earlier("2026-03-31T00:00:00Z", 1), "2026-02-28T00:00:00.000Z");
+        assert_eq!(Millis(0).months_earlier(u32::MAX), Millis(MIN_MS));
+    }
+
+    #[test]
+    fn hours_and_days_floor_below_1970_too() {
+        assert_eq!(Millis(-1).hour(), Millis(-HOUR_MS));
+        assert_eq!(Millis(DAY_MS + 5).day(), Millis(DAY_MS));
+    }
+}
