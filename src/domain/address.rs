@@ -1,0 +1,264 @@
+//! Addresses of pages and referrers: parsed once, scrubbed before anything is kept, and cut into their parts.
+//! The only file that names url and psl. Must never fetch, and never let userinfo or an excluded parameter out.
+//! Invariant: every part of an [`Address`] is printable ASCII without white space, whatever came in.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::Url;
+
+use crate::base::error::{Error, Result};
+use crate::base::text::cut;
+use crate::domain::campaign::{self, Campaign, short_value};
+
+/// Longest address that is read: bytes. Percent-encoding can make the stored one up to three times as long.
+pub const URL_BYTES_MAX: usize = 4096;
+
+/// Schemes that are programs or private matters, not places.
+const REFUSED_SCHEMES: [&str; 10] =
+    ["javascript", "vbscript", "data", "blob", "filesystem", "about", "mailto", "tel", "sms", "view-source"];
+
+/// What a site wants done with its addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UrlRules {
+    /// Names of parameters that are removed before storing; compared decoded and without case, and `x` also names `x[]`.
+    pub excluded_query_parameters: Vec<String>,
+    /// Whether `#...` is kept. Excluded parameters are removed from it all the same.
+    pub keep_fragment: bool,
+    /// Names of parameters whose value is what the visitor searched for; the first that has one wins.
+    pub search_query_parameters: Vec<String>,
+}
+
+/// An address in its parts, scrubbed. Parts that it does not have are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The whole address as it is stored; a path with query where no host was given.
+    pub url: String,
+    /// `https`, `file`, `kiosk`, ...; empty for a bare path.
+    pub scheme: String,
+    /// Host in lower case, international names in their ASCII form, IPv6 in brackets.
+    pub hostname: String,
+    /// The host's registrable domain; the host itself where it has none (IP address, single label, public suffix).
+    pub domain: String,
+    /// Path, percent-encoded.
+    pub pathname: String,
+    /// Query without `?`, as it was sent, less excluded parameters.
+    pub query_string: String,
+    /// Fragment without `#`.
+    pub fragment: String,
+    /// Port, if it was given and is not the scheme's own.
+    pub port: Option<u16>,
+}
+
+/// A page's address and what was read from it before it was scrubbed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Landed {
+    /// The scrubbed address.
+    pub address: Address,
+    /// What the visitor searched for on this site.
+    pub search_query: Option<String>,
+    /// The campaign that brought the visitor.
+    pub campaign: Option<Campaign>,
+}
+
+/// Reads a page's address: http, https, file, an application's own scheme (`kiosk://...`), or a bare path (`/a?b=c`).
+/// Campaign and search query are taken before excluded parameters and the fragment go. Errors: Invalid, `url`.
+pub fn read_page_url(text: &str, rules: &UrlRules) -> Result<Landed> {
+    let (mut url, bare) = parse(text).map_err(|why| {
+        Error::invalid(format!("page address {:?} {why}", cut(text, 80)))
+            .code("url")
+            .remedy("send an absolute address or a path that begins with /")
+    })?;
+    let (campaign, search_query) = from_query(url.query().unwrap_or_default(), rules);
+    scrub(&mut url, rules);
+    Ok(Landed { address: parts(&url, bare), search_query, campaign })
+}
+
+/// Campaign and search query; the query is decoded once, it is most of an address's cost.
+fn from_query(query: &str, rules: &UrlRules) -> (Option<Campaign>, Option<String>) {
+    if query.is_empty() {
+        return (None, None);
+    }
+    let pairs: Vec<_> = query_pairs(query).collect();
+    let searched = rules.search_query_parameters.iter().find_map(|wanted| {
+        pairs.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).find_map(|(_, value)| short_value(value))
+    });
+    (campaign::from_query(pairs), searched)
+}
+
+/// Reads a referrer's address; whatever has no host or makes no sense gives `None`.
+/// Of one that is too long, the query is given up.
+pub fn read_referrer_url(text: &str, rules: &UrlRules) -> Option<Address> {
+    let text = if text.len() > URL_BYTES_MAX { text.split(['?', '#']).next()? } else { text };
+    let (mut url, bare) = parse(text).ok()?;
+    scrub(&mut url, rules);
+    let address = parts(&url, bare);
+    (!address.hostname.is_empty()).then_some(address)
+}
+
+/// Decoded parameters of a query, in their order; `+` is a space, bytes that are no UTF-8 become U+FFFD.
+pub fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    url::form_urlencoded::parse(query.as_bytes())
+}
+
+fn parse(text: &str) -> std::result::Result<(Url, bool), &'static str> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("is empty");
+    }
+    if text.len() > URL_BYTES_MAX {
+        return Err("is longer than 4096 bytes");
+    }
+    if text.chars().any(char::is_control) {
+        return Err("holds a control character");
+    }
+    if text.starts_with('/') {
+        return Ok((bare_path(text), true));
+    }
+    let mut url = Url::parse(text).map_err(|_| "is not an address")?;
+    if url.cannot_be_a_base() || REFUSED_SCHEMES.contains(&url.scheme()) {
+        return Err("has a scheme that is no place");
+    }
+    if url.scheme() == "file" {
+        // A file server's name is none of a page's business, and two readers of addresses disagree where it ends.
+        url.set_host(None).map_err(|_| "names a file server that cannot be removed")?;
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Refused for addresses without a host, which have no userinfo either; checked below all the same.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("holds a name or password that cannot be removed");
+        }
+    }
+    Ok((url, false))
+}
+
+/// A path without host, put on a host that is dropped again. Set by parts, since `//evil.example/x` is a path here,
+/// not the other host that joining would make of it.
+fn bare_path(text: &str) -> Url {
+    let (text, fragment) = text.split_once('#').map_or((text, None), |(before, after)| (before, Some(after)));
+    let (path, query) = text.split_once('?').map_or((text, None), |(before, after)| (before, Some(after)));
+    let mut url = Url::parse("http://bare.invalid/").expect("invariant: a constant address");
+    url.set_path(path);
+    url.set_query(query);
+    url.set_fragment(fragment);
+    url
+}
+
+fn scrub(url: &mut Url, rules: &UrlRules) {
+    let query = url.query().map(|query| without_excluded(query, rules)).filter(|query| !query.is_empty());
+    if url.query() != query.as_deref() {
+        url.set_query(query.as_deref()); // writes the whole address anew
+    }
+    // Single-page applications put a whole path with query behind the #, sign-in services put parameters there.
+    let fragment = url.fragment().filter(|_| rules.keep_fragment).map(|fragment| without_excluded(fragment, rules));
+    if url.fragment().is_some() {
+        url.set_fragment(fragment.as_deref().filter(|fragment| !fragment.is_empty()));
+    }
+}
+
+/// The text without its excluded parameters and without empty ones; what stays is byte for byte as it was sent. A parameter
+/// begins after any of `&;?#`, since careless pages append a second `?` and nest whole addresses.
+fn without_excluded(text: &str, rules: &UrlRules) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut before = None;
+    for piece in text.split_inclusive(['&', ';', '?', '#']) {
+        let end = piece.trim_end_matches(['&', ';', '?', '#']).len();
+        let (parameter, after) = piece.split_at(end);
+        if !parameter.is_empty() && !is_excluded(parameter, rules) {
+            // The first separator since the last one kept: `r?token=1&b=2` becomes `r?b=2`.
+            out.push_str(before.take().filter(|_| !out.is_empty()).unwrap_or_default());
+            out.push_str(parameter);
+        }
+        before = before.or(Some(after));
+    }
+    out
+}
+
+fn is_excluded(parameter: &str, rules: &UrlRules) -> bool {
+    if rules.excluded_query_parameters.is_empty() {
+        return false;
+    }
+    query_pairs(parameter).any(|(name, _)| {
+        let stem = name.split('[').next().unwrap_or_default();
+        rules.excluded_query_parameters.iter().any(|x| x.eq_ignore_ascii_case(&name) || x.eq_ignore_ascii_case(stem))
+    })
+}
+
+fn parts(url: &Url, bare: bool) -> Address {
+    let mut hostname = if bare { String::new() } else { url.host_str().unwrap_or_default().to_ascii_lowercase() };
+    if hostname.ends_with('.') {
+        hostname.pop();
+    }
+    let after_host = || url[url::Position::BeforePath..].to_owned();
+    Address {
+        url: if bare { after_host() } else { url.as_str().to_owned() },
+        scheme: if bare { String::new() } else { url.scheme().to_owned() },
+        domain: registrable_domain(&hostname),
+        hostname,
+        pathname: url.path().to_owned(),
+        query_string: url.query().unwrap_or_default().to_owned(),
+        fragment: url.fragment().unwrap_or_default().to_owned(),
+        port: url.port(),
+    }
+}
+
+/// What can be registered of a host by the public suffix list: `shop.example.co.uk` gives `example.co.uk`. The host itself,
+/// in lower case, where there is no such thing: IP addresses, single labels, public suffixes such as `github.io`.
+pub fn registrable_domain(host: &str) -> String {
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    // an IPv4 address ends in a digit, which no top-level domain does; IPv6 stands in brackets or holds colons
+    let numeric = host.ends_with(|c: char| c.is_ascii_digit()) || host.contains(':');
+    if host.starts_with('[') || numeric && host.parse::<IpAddr>().is_ok() {
+        return host;
+    }
+    match psl::domain_str(&host).map(str::len) {
+        Some(length) if length < host.len() => host[host.len() - length..].to_owned(),
+        _ => host,
+    }
+}
+
+/// A path with what looks like a name, a number or a token replaced by `*`, so that counters hold no person: segments with
+/// six or more digits, `@`, `%`, or over 24 characters.
+pub fn path_template(pathname: &str) -> String {
+    let personal = |segment: &str| {
+        segment.contains(['@', '%'])
+            || segment.chars().filter(char::is_ascii_digit).count() >= 6
+            || segment.chars().count() > 24
+    };
+    pathname.split('/').map(|segment| if personal(segment) { "*" } else { segment }).collect::<Vec<_>>().join("/")
+}
+
+/// Scheme, host and effective port of an `Origin` header (RFC 6454, 7). Exact: only what a browser would write, so `null`,
+/// paths, userinfo, a port that is the scheme's own, and upper case give `None`. Schemes without a port of their own
+/// (`app://kiosk`) have none unless it is written.
+pub fn origin_host(origin: &str) -> Option<(String, String, Option<u16>)> {
+    if origin.len() > URL_BYTES_MAX {
+        return None;
+    }
+    let url = Url::parse(origin).ok()?;
+    let host = url.host_str().filter(|host| !host.is_empty())?;
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let refused = REFUSED_SCHEMES.contains(&url.scheme()) || url.scheme() == "file";
+    let written = format!("{}://{host}{port}", url.scheme());
+    (!refused && written == origin).then(|| (url.scheme().to_owned(), host.to_owned(), url.port_or_known_default()))
+}
+
+/// Whether a host is this machine: `localhost` and names below it (RFC 6761, 6.3), 127.0.0.0/8, ::1, with or without brackets.
+pub fn is_loopback_host(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    if let Ok(ip) = host.parse::<Ipv4Addr>() {
+        return ip.is_loopback();
+    }
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&host);
+    if let Ok(ip) = inner.parse::<Ipv6Addr>() {
+        return ip.to_canonical().is_loopback();
+    }
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests;

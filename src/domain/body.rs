@@ -1,0 +1,368 @@
+//! The own fields of each kind of line, in their order: what stands behind the head of `line.rs`.
+//! Owns names and order only; must never read a row or a clock. Invariant: no key depends on data, and no field names a
+//! person: a visitor appears as its reference alone (contract 5).
+
+use serde::Serialize;
+
+use crate::base::id::{EdgeId, Epoch};
+use crate::domain::event::Lane;
+use crate::domain::line::body;
+
+/// Fields of an `event` line.
+#[derive(Debug, Serialize)]
+pub struct EventBody<'a> {
+    /// The event's name.
+    pub name: &'a str,
+    /// `SYSTEM` or `BUSINESS`.
+    pub event_type: &'a str,
+    /// `web`, `app`, `conversation` or `custom`.
+    pub stream: &'a str,
+    /// Reference of the visitor.
+    pub visitor_ref: String,
+    /// Public id of the visit.
+    pub visit_id: String,
+    /// Public id of the authenticated session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// `seq` of the event that entered the page it happened on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_seq: Option<i64>,
+    /// Scrubbed address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<&'a str>,
+    /// Name of the screen entered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screen: Option<&'a str>,
+    /// Document title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<&'a str>,
+    /// Language of the page entered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<&'a str>,
+    /// Categories of the page entered, joined by semicolons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<&'a str>,
+    /// What was searched for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search_query: Option<&'a str>,
+    /// Client clock at the occurrence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_at: Option<String>,
+    /// Client clock at the sending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<String>,
+    /// What became of the client's time.
+    pub clock_state: &'a str,
+    /// The immutable purpose -> basis row in force.
+    pub basis_id: i64,
+    /// Where it came from: a JSON object as text.
+    #[serde(skip)]
+    pub referrer: Option<&'a str>,
+    /// Custom attributes: a JSON object of strings, as text.
+    #[serde(skip)]
+    pub attributes: Option<&'a str>,
+    /// Types of the attributes that are no strings: a JSON object as text.
+    #[serde(skip)]
+    pub attribute_types: Option<&'a str>,
+    /// The conversation: a JSON object as text.
+    #[serde(skip)]
+    pub conversation: Option<&'a str>,
+}
+
+impl EventBody<'_> {
+    /// The inside of the line's JSON object. What is JSON in the row is taken over as it is.
+    pub fn text(&self) -> String {
+        let json = [
+            ("referrer", self.referrer),
+            ("attributes", self.attributes),
+            ("attribute_types", self.attribute_types),
+            ("conversation", self.conversation),
+        ];
+        with_json(body(self), &json)
+    }
+}
+
+/// Adds what is JSON already, as it is.
+fn with_json(mut inside: String, parts: &[(&str, Option<&str>)]) -> String {
+    for (name, json) in parts {
+        if let Some(json) = json {
+            inside.push_str(",\"");
+            inside.push_str(name);
+            inside.push_str("\":");
+            inside.push_str(json);
+        }
+    }
+    inside
+}
+
+/// Fields of a `visit` line: what a visit came to when it had ended.
+#[derive(Debug, Serialize)]
+pub struct VisitBody<'a> {
+    /// Public id of the visit.
+    pub visit_id: String,
+    /// Reference of the visitor.
+    pub visitor_ref: String,
+    /// Lowest `seq` of a row it was made from: a withdrawal's floor covers it by this.
+    pub first_seq: i64,
+    /// `web`, `app`, `conversation` or `custom`.
+    pub stream: &'a str,
+    /// First activity.
+    pub started_at: String,
+    /// Last activity.
+    pub last_active_at: String,
+    /// When it ended.
+    pub ended_at: String,
+    /// Why: `idle`, `new_source` ...
+    pub end_reason: &'a str,
+    /// When its newest event was received.
+    pub last_received_at: String,
+    /// Pages entered.
+    pub page_count: i64,
+    /// Screens entered.
+    pub screen_count: i64,
+    /// Events.
+    pub event_count: i64,
+    /// Authenticated sessions.
+    pub session_count: usize,
+    /// Somebody was signed in at the newest event.
+    pub authenticated: bool,
+    /// The machine, at a kiosk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<&'a str>,
+    /// Scrubbed address of the first page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry_url: Option<String>,
+    /// Name of the first screen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry_screen: Option<String>,
+    /// Title of the first page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry_title: Option<String>,
+    /// Scrubbed address of the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_url: Option<String>,
+    /// Name of the last screen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_screen: Option<String>,
+    /// Title of the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_title: Option<String>,
+    /// The user agent as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<&'a str>,
+    /// `desktop`, `mobile`, `tablet` or `other`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_category: Option<&'a str>,
+    /// Kind of device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_type: Option<&'a str>,
+    /// Maker of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manufacturer: Option<&'a str>,
+    /// Browser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub browser_family: Option<&'a str>,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub browser_version: Option<&'a str>,
+    /// System.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_family: Option<&'a str>,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<&'a str>,
+    /// The rule that says it is a robot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub robot: Option<&'a str>,
+    /// The immutable purpose -> basis row in force.
+    pub basis_id: i64,
+    /// Where it came from: a JSON object as text.
+    #[serde(skip)]
+    pub referrer: Option<&'a str>,
+    /// Campaign: a JSON object as text.
+    #[serde(skip)]
+    pub campaign: Option<&'a str>,
+    /// Device, browser and app as the client told them: a JSON object as text.
+    #[serde(skip)]
+    pub context: Option<&'a str>,
+    /// Where the address lies: a JSON object as text.
+    #[serde(skip)]
+    pub place: Option<&'a str>,
+    /// Searches on the site: a JSON list as text.
+    #[serde(skip)]
+    pub searches: Option<&'a str>,
+}
+
+impl VisitBody<'_> {
+    /// The inside of the line's JSON object. What is JSON in the row is taken over as it is.
+    pub fn text(&self) -> String {
+        let json = [
+            ("referrer", self.referrer),
+            ("campaign", self.campaign),
+            ("context", self.context),
+            ("place", self.place),
+            ("searches", self.searches),
+        ];
+        with_json(body(self), &json)
+    }
+}
+
+/// Fields of a `count` line: the counters of one site, hour and epoch.
+#[derive(Debug, Serialize)]
+pub struct CountBody {
+    /// Start of the hour.
+    pub hour_at: String,
+    /// Its cells, small ones folded.
+    pub cells: Vec<CellBody>,
+}
+
+/// One cell of a `count` line.
+#[derive(Debug, Serialize)]
+pub struct CellBody {
+    /// Path template, or `__other__`.
+    pub path: String,
+    /// Device class.
+    pub device: String,
+    /// Referrer medium, or `none`.
+    pub medium: String,
+    /// Robots' events.
+    pub robot: bool,
+    /// How many events: a number, or the text `<5`.
+    pub n: serde_json::Value,
+}
+
+/// Fields of a `clock` line: the clock of the day was set.
+#[derive(Debug, Serialize)]
+pub struct ClockBody {
+    /// What it should have said.
+    pub from: String,
+    /// What it said.
+    pub to: String,
+    /// How far it was set, ms; negative = back.
+    pub step_ms: i64,
+}
+
+/// Fields of a `decision` line.
+#[derive(Debug, Serialize)]
+pub struct DecisionBody<'a> {
+    /// The client's id of it, or a minted one.
+    pub decision_id: String,
+    /// Its number in the ledger.
+    pub decision_seq: i64,
+    /// Reference of the visitor.
+    pub visitor_ref: String,
+    /// `give`, `refuse`, `withdraw` ...
+    pub action: &'a str,
+    /// Purposes named.
+    pub purposes: u32,
+    /// Granted before.
+    pub before: u32,
+    /// Granted after.
+    pub after: u32,
+    /// Did any part of it become current?
+    pub current: bool,
+    /// How it was taken.
+    pub method: &'a str,
+    /// Who took it.
+    pub actor: &'a str,
+    /// The notice version shown, or `none`.
+    pub notice: &'a str,
+    /// Language shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<&'a str>,
+    /// `Sec-GPC` was sent.
+    pub gpc: bool,
+    /// `DNT` was sent.
+    pub dnt: bool,
+    /// Client clock at the decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_at: Option<String>,
+    /// The immutable purpose -> basis row in force.
+    pub basis_id: i64,
+}
+
+/// Fields of a `withdrawal` line: what rests on these purposes at or below the floor may be used no longer.
+#[derive(Debug, Serialize)]
+pub struct WithdrawalBody {
+    /// Reference of the visitor.
+    pub visitor_ref: String,
+    /// Number of the decision in the ledger.
+    pub decision_seq: i64,
+    /// Purposes withdrawn.
+    pub purposes: u32,
+    /// Rows at or below it are covered.
+    pub floor_seq: i64,
+}
+
+/// Fields of a `loss` line about batches that nobody took.
+#[derive(Debug, Serialize)]
+pub struct LossBody<'a> {
+    /// Why: `quota` or `retention`.
+    pub reason: &'a str,
+    /// The target that did not take them.
+    pub target: &'a str,
+    /// Edge of the batches, 32 hex digits.
+    pub batch_edge: String,
+    /// Epoch of the batches, 16 hex digits.
+    pub batch_epoch: String,
+    /// Their lane.
+    pub lane: &'a str,
+    /// The first of them.
+    pub first_no: i64,
+    /// The last of them.
+    pub last_no: i64,
+    /// Lines in them; absent where this database never knew the batches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<i64>,
+}
+
+impl<'a> LossBody<'a> {
+    /// Batches `first_no` to `last_no` of a lane that a target did not take.
+    pub fn of_batches(
+        target: &'a str,
+        reason: &'a str,
+        origin: (EdgeId, Epoch),
+        lane: Lane,
+        numbers: (i64, i64),
+        count: Option<i64>,
+    ) -> Self {
+        LossBody {
+            reason,
+            target,
+            batch_edge: origin.0.to_string(),
+            batch_epoch: origin.1.to_string(),
+            lane: lane.word(),
+            first_no: numbers.0,
+            last_no: numbers.1,
+            count,
+        }
+    }
+}
+
+/// Fields of a `loss` line about rows that were removed before they were delivered.
+#[derive(Debug, Serialize)]
+pub struct RowLossBody {
+    /// Why: `quota` or `retention`.
+    pub reason: &'static str,
+    /// How many rows.
+    pub rows: i64,
+    /// When the first of them was received.
+    pub from: String,
+    /// When the last of them was received.
+    pub to: String,
+    /// The same by lane.
+    pub lanes: Vec<LaneLoss>,
+}
+
+/// Rows of one lane that were removed before they were delivered.
+#[derive(Debug, Serialize)]
+pub struct LaneLoss {
+    /// The lane.
+    pub lane: &'static str,
+    /// How many rows.
+    pub rows: i64,
+    /// The lowest `seq` of one.
+    pub first_seq: i64,
+    /// The highest `seq` of one.
+    pub last_seq: i64,
+}

@@ -1,0 +1,354 @@
+//! One line of a batch: its kinds, its fields in order, its bytes, its hash (contract 5).
+//! Owns the format; must never read a row. Invariant: the same line always renders to the same bytes, so a digest made
+//! when a batch was sealed holds for ever; a change of the bytes is a new schema version with a renderer of its own.
+
+use serde::Serialize;
+
+use crate::base::digest::{Hash, Hasher, sha256};
+use crate::base::id::{EdgeId, Epoch, Salt, Seq, VisitorRef};
+use crate::base::text::hex;
+use crate::base::time::Millis;
+use crate::domain::consent::Purposes;
+use crate::domain::visitor::Rights;
+
+/// Version of the lines this program renders: `major.minor`; a minor only adds optional fields.
+pub const SCHEMA: &str = "1.0";
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $word:literal),* $(,)?) => {
+        /// What a line tells.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum LineKind { $($(#[$doc])* $name),* }
+
+        impl LineKind {
+            /// Stable word.
+            pub fn word(self) -> &'static str {
+                match self { $(LineKind::$name => $word),* }
+            }
+
+            /// The kind of a word.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(LineKind::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// One occurrence.
+    Event = "event",
+    /// A snapshot of a visit.
+    Visit = "visit",
+    /// One hour of a site's counters.
+    Count = "count",
+    /// A decision.
+    Decision = "decision",
+    /// A withdrawal: who, which purposes, up to which number.
+    Withdrawal = "withdrawal",
+    /// An erasure.
+    Erasure = "erasure",
+    /// A rectification.
+    Rectification = "rectification",
+    /// What was lost, and why.
+    Loss = "loss",
+    /// A step of the clock.
+    Clock = "clock",
+    /// A signed state of the ledger.
+    Checkpoint = "checkpoint",
+}
+
+/// Whom a line is about, as far as rights go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The visitor's row.
+    pub visitor_id: i64,
+    /// At or below: nothing leaves.
+    pub measure_floor: Seq,
+    /// At or below: nothing leaves to a third party.
+    pub share_floor: Seq,
+}
+
+/// One line, ready to be rendered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What it tells.
+    pub kind: LineKind,
+    /// Its number.
+    pub seq: Seq,
+    /// Lowest number of a row it was made from.
+    pub first_seq: Seq,
+    /// Where it was born: edge and epoch.
+    pub origin: (EdgeId, Epoch),
+    /// The site's name.
+    pub site: Option<String>,
+    /// The event's id.
+    pub event_id: Option<String>,
+    /// When what it tells was received.
+    pub received: Millis,
+    /// When what it tells happened.
+    pub corrected: Millis,
+    /// What it may be used for.
+    pub rights: Rights,
+    /// Destroyed with its row.
+    pub salt: Salt,
+    /// Whom it is about.
+    pub about: Option<About>,
+    /// Its own fields: the inside of a JSON object, without braces.
+    pub body: String,
+}
+
+#[derive(Serialize)]
+struct Head<'a> {
+    kind: &'static str,
+    edge: String,
+    edge_label: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<&'a str>,
+    epoch: String,
+    seq: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
+    received_at: String,
+    corrected_at: String,
+    flags: u32,
+    consent_seq: i64,
+    salt: String,
+}
+
+impl Line {
+    /// Why this line may not leave: to anyone, or (`third_party`) to a recipient that needs the purpose `share`
+    /// (contract 2 and 5). What tells of rights themselves has no floor: a withdrawal must reach whoever has the rows.
+    pub fn barred(&self, third_party: bool) -> Option<HoleReason> {
+        if self.rights.exempt {
+            return Some(HoleReason::NoRight);
+        }
+        let about = self.about?;
+        let of_rights = !matches!(self.kind, LineKind::Event | LineKind::Visit);
+        if !of_rights && self.first_seq <= about.measure_floor {
+            return Some(HoleReason::Withdrawn);
+        }
+        if third_party && !self.rights.flags.has(Purposes::SHARE) {
+            return Some(HoleReason::NoRight);
+        }
+        (third_party && !of_rights && self.first_seq <= about.share_floor).then_some(HoleReason::Withdrawn)
+    }
+
+    /// The line's bytes, without a line end. `edge_label` is the one in force when its batch was sealed.
+    pub fn render(&self, edge_label: &str) -> Vec<u8> {
+        let head = Head {
+            kind: self.kind.word(),
+            edge: self.origin.0.to_string(),
+            edge_label,
+            site: self.site.as_deref(),
+            epoch: self.origin.1.to_string(),
+            seq: self.seq.0,
+            event_id: self.event_id.as_deref(),
+            received_at: self.received.rfc3339(),
+            corrected_at: self.corrected.rfc3339(),
+            flags: self.rights.flags.0,
+            consent_seq: self.rights.consent_seq.0,
+            salt: self.salt.to_string(),
+        };
+        let mut out = serde_json::to_vec(&head).expect("invariant: a head has string keys");
+        if !self.body.is_empty() {
+            out.pop();
+            out.push(b',');
+            out.extend_from_slice(self.body.as_bytes());
+            out.push(b'}');
+        }
+        out
+    }
+}
+
+/// Serialises a line's own fields: the inside of a JSON object, without braces.
+pub fn body(fields: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(fields).expect("invariant: a body has string keys");
+    text.pop();
+    text.remove(0);
+    text
+}
+
+/// Why a line may no longer leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HoleReason {
+    /// Its visitor withdrew.
+    Withdrawn,
+    /// Its person was erased.
+    Erased,
+    /// Its person restricted processing.
+    Restricted,
+    /// Superseded by a rectified row.
+    Rectified,
+    /// The target has no right to it.
+    NoRight,
+    /// The target refused it.
+    Refused,
+    /// Removed for want of space.
+    Quota,
+    /// Removed by age.
+    Retention,
+}
+
+const HOLE_REASONS: [HoleReason; 8] = [
+    HoleReason::Withdrawn,
+    HoleReason::Erased,
+    HoleReason::Restricted,
+    HoleReason::Rectified,
+    HoleReason::NoRight,
+    HoleReason::Refused,
+    HoleReason::Quota,
+    HoleReason::Retention,
+];
+
+impl HoleReason {
+    /// Stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            HoleReason::Withdrawn => "withdrawn",
+            HoleReason::Erased => "erased",
+            HoleReason::Restricted => "restricted",
+            HoleReason::Rectified => "rectified",
+            HoleReason::NoRight => "no_right",
+            HoleReason::Refused => "refused",
+            HoleReason::Quota => "quota",
+            HoleReason::Retention => "retention",
+        }
+    }
+
+    /// The reason of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        HOLE_REASONS.into_iter().find(|reason| reason.word() == word)
+    }
+}
+
+#[derive(Serialize)]
+struct HoleLine {
+    kind: &'static str,
+    edge: String,
+    epoch: String,
+    seq: i64,
+    reason: &'static str,
+    line_sha256: String,
+}
+
+/// The line that stands where another may no longer leave: its number and digest stay.
+pub fn render_hole(origin: (EdgeId, Epoch), seq: Seq, reason: HoleReason, line: &Hash) -> Vec<u8> {
+    let hole = HoleLine {
+        kind: "hole",
+        edge: origin.0.to_string(),
+        epoch: origin.1.to_string(),
+        seq: seq.0,
+        reason: reason.word(),
+        line_sha256: hex(line),
+    };
+    serde_json::to_vec(&hole).expect("invariant: a hole has string keys")
+}
+
+/// The hash of a line's bytes, without its line end.
+pub fn line_hash(line: &[u8]) -> Hash {
+    sha256(line)
+}
+
+/// The digest of a batch: over the hashes of its lines in order, domain-separated, count included.
+pub fn digest(lines: &[Hash]) -> Hash {
+    let mut hasher = Hasher::new();
+    hasher.add(b"wayside-batch-v1\0").add(&(lines.len() as u64).to_be_bytes());
+    for line in lines {
+        hasher.add(line);
+    }
+    hasher.finish()
+}
+
+/// Who is named in a line: never an id, only the reference.
+pub fn reference(visitor: VisitorRef) -> String {
+    visitor.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line {
+        Line {
+            kind: LineKind::Event,
+            seq: Seq(7),
+            first_seq: Seq(7),
+            origin: (EdgeId([1; 16]), Epoch([2; 8])),
+            site: Some("shop".to_owned()),
+            event_id: Some("e1".to_owned()),
+            received: Millis(0),
+            corrected: Millis(1),
+            rights: Rights::default(),
+            salt: Salt([3; 12]),
+            about: None,
+            body: body(&serde_json::json!({"name": "page_viewed"})),
+        }
+    }
+
+    #[test]
+    fn a_line_begins_with_its_kind_and_is_one_json_object() {
+        let bytes = line().render("Kiosk \"7\"");
+        assert!(bytes.starts_with(br#"{"kind":"event","edge":"0101"#));
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["name"], "page_viewed");
+        assert_eq!(value["edge_label"], "Kiosk \"7\"");
+        assert_eq!(value["received_at"], "1970-01-01T00:00:00.000Z");
+        assert!(!bytes.contains(&b'\n'));
+    }
+
+    #[test]
+    fn a_salt_makes_equal_lines_differ() {
+        let other = Line { salt: Salt([4; 12]), ..line() };
+        assert_ne!(line_hash(&line().render("")), line_hash(&other.render("")));
+    }
+
+    #[test]
+    fn a_digest_covers_order_and_count() {
+        let (a, b) = (line_hash(b"a"), line_hash(b"b"));
+        assert_ne!(digest(&[a, b]), digest(&[b, a]));
+        assert_ne!(digest(&[a]), digest(&[a, a]));
+        assert_eq!(digest(&[a, b]), digest(&[a, b]));
+    }
+
+    #[test]
+    fn a_hole_keeps_number_and_digest_only() {
+        let hole = render_hole((EdgeId([1; 16]), Epoch([2; 8])), Seq(9), HoleReason::Withdrawn, &[5; 32]);
+        let value: serde_json::Value = serde_json::from_slice(&hole).unwrap();
+        assert_eq!((value["kind"].as_str(), value["seq"].as_i64()), (Some("hole"), Some(9)));
+        assert_eq!(value.as_object().unwrap().len(), 6);
+    }
+
+    #[test]
+    fn floors_bar_rows_but_never_what_tells_of_rights() {
+        let about =
+            |measure, share| Some(About { visitor_id: 1, measure_floor: Seq(measure), share_floor: Seq(share) });
+        let shared = Rights { flags: Purposes::MEASURE.with(Purposes::SHARE), ..Rights::default() };
+        let at = |kind, about, rights| Line { kind, about, rights, ..line() };
+        let open = at(LineKind::Event, about(6, 0), Rights::default());
+        assert_eq!((open.barred(false), open.barred(true)), (None, Some(HoleReason::NoRight)));
+        let floored = at(LineKind::Visit, about(7, 0), shared);
+        assert_eq!(
+            (floored.barred(false), floored.barred(true)),
+            (Some(HoleReason::Withdrawn), Some(HoleReason::Withdrawn))
+        );
+        let unshared = at(LineKind::Event, about(0, 7), shared);
+        assert_eq!((unshared.barred(false), unshared.barred(true)), (None, Some(HoleReason::Withdrawn)));
+        let told = at(LineKind::Withdrawal, about(9, 9), shared);
+        assert_eq!((told.barred(false), told.barred(true)), (None, None));
+        assert_eq!(at(LineKind::Count, None, Rights::default()).barred(true), None, "a counter names nobody");
+        let exempt = at(LineKind::Event, about(0, 0), Rights { exempt: true, ..shared });
+        assert_eq!(exempt.barred(false), Some(HoleReason::NoRight));
+        let older = Line { first_seq: Seq(3), ..at(LineKind::Visit, about(3, 0), shared) };
+        assert_eq!(older.barred(false), Some(HoleReason::Withdrawn), "by the lowest row it was made from");
+    }
+
+    #[test]
+    fn every_word_reads_back() {
+        for reason in HOLE_REASONS {
+            assert_eq!(HoleReason::parse(reason.word()), Some(reason));
+        }
+        for word in ["event", "visit", "count", "decision", "withdrawal", "loss", "clock"] {
+            assert_eq!(LineKind::parse(word).map(LineKind::word), Some(word));
+        }
+    }
+}

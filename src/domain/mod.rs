@@ -1,0 +1,23 @@
+//! Floor 1: the rules, as pure functions. No I/O, no clock, no globals; each outside parser is named in one file only.
+//! Invariant: the same input gives the same answer on every machine.
+
+pub mod accesslog;
+pub mod address;
+pub mod batch;
+pub mod body;
+pub mod campaign;
+pub mod clock;
+pub mod consent;
+pub mod count;
+pub mod device;
+pub mod event;
+pub mod line;
+pub mod network;
+pub mod place;
+pub mod placement;
+pub mod purpose;
+pub mod referrer;
+pub mod site;
+pub mod stored;
+pub mod visit;
+pub mod visitor;
