@@ -1,0 +1,534 @@
+-- wayside: the newest schema, whole. A new file is made from this text; an old one is brought here by numbered steps
+-- (src/store/migrate.rs) and must then be equal to it. Above each table: the one file that writes it, how long its rows
+-- stay, and whether they are personal data. Times are integer ms since 1970 UTC (`*_at`); ids of 16 bytes are blobs
+-- where they are canonical UUIDs, else text; `flags` are purpose bits (src/domain/consent.rs).
+
+-- owner: src/store/meta.rs
+-- retention: for ever
+-- personal: no
+CREATE TABLE meta (
+  key   TEXT PRIMARY KEY,
+  value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The one counter over everything in this database; written once per commit group.
+-- owner: src/store/meta.rs
+-- retention: for ever
+-- personal: no
+CREATE TABLE seq (
+  one  INTEGER PRIMARY KEY CHECK (one = 1),
+  last INTEGER NOT NULL CHECK (last >= 0)
+) STRICT;
+
+-- Generations of this database. Rows keep the epoch they were born in.
+-- owner: src/store/epochs.rs
+-- retention: for ever
+-- personal: no
+CREATE TABLE epochs (
+  epoch_id   INTEGER PRIMARY KEY,
+  epoch      TEXT    NOT NULL UNIQUE CHECK (length(epoch) = 16),
+  edge       TEXT    NOT NULL CHECK (length(edge) = 32),
+  started_at INTEGER NOT NULL,
+  reason     TEXT    NOT NULL CHECK (reason IN ('first_start', 'fresh_after_damage', 'restore', 'other_hardware', 'fork'))
+) STRICT;
+
+-- owner: src/store/sites.rs
+-- retention: for ever
+-- personal: no
+CREATE TABLE sites (
+  site_id INTEGER PRIMARY KEY,
+  name    TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- Immutable: which lawful basis each purpose of a site had.
+-- owner: src/store/bases.rs
+-- retention: for ever
+-- personal: no
+CREATE TABLE bases (
+  basis_id INTEGER PRIMARY KEY,
+  site_id  INTEGER NOT NULL REFERENCES sites (site_id),
+  bases    TEXT    NOT NULL,
+  since_at INTEGER NOT NULL,
+  UNIQUE (site_id, bases)
+) STRICT;
+
+-- User agents, parsed once.
+-- owner: src/store/agents.rs
+-- retention: with the last visit that refers to it
+-- personal: no
+CREATE TABLE agents (
+  agent_id        INTEGER PRIMARY KEY,
+  user_agent      TEXT NOT NULL UNIQUE,
+  category        TEXT NOT NULL CHECK (category IN ('desktop', 'mobile', 'tablet', 'other')),
+  device_type     TEXT,
+  browser_family  TEXT,
+  browser_version TEXT,
+  os_family       TEXT,
+  os_version      TEXT,
+  manufacturer    TEXT,
+  robot           TEXT
+) STRICT;
+
+-- One browser or device, at a kiosk one person's turn. `granted` and `denied` are what its decisions amount to.
+-- owner: src/store/visitors.rs
+-- retention: with its last visit
+-- personal: yes (pseudonymous)
+CREATE TABLE visitors (
+  visitor_id    INTEGER PRIMARY KEY,
+  site_id       INTEGER NOT NULL REFERENCES sites (site_id),
+  key           ANY     NOT NULL,
+  visitor_ref   BLOB    NOT NULL CHECK (length(visitor_ref) = 16),
+  first_seq     INTEGER NOT NULL,
+  first_seen_at INTEGER NOT NULL,
+  last_seen_at  INTEGER NOT NULL,
+  visit_count   INTEGER NOT NULL,
+  page_count    INTEGER NOT NULL,
+  event_count   INTEGER NOT NULL,
+  granted       INTEGER NOT NULL,
+  denied        INTEGER NOT NULL,
+  signal_shown  INTEGER NOT NULL CHECK (signal_shown IN (0, 1)),
+  measure_floor INTEGER NOT NULL,
+  floors        INTEGER NOT NULL,
+  disclosed     INTEGER NOT NULL CHECK (disclosed IN (0, 1)),
+  flags         INTEGER NOT NULL,
+  basis_id      INTEGER NOT NULL,
+  consent_seq   INTEGER NOT NULL,
+  exempt        INTEGER NOT NULL CHECK (exempt IN (0, 1)),
+  UNIQUE (site_id, key),
+  CHECK (flags & 1 = 0 OR consent_seq > 0 OR basis_id > 0 OR exempt = 1)
+) STRICT;
+
+-- One stretch of browsing. Its words are checked by OR: for IN with more than two SQLite builds a table at each write.
+-- owner: src/store/visits.rs
+-- retention: [retention] visits_months after last activity was received
+-- personal: yes (pseudonymous)
+CREATE TABLE visits (
+  visit_id         INTEGER PRIMARY KEY,
+  visit_uuid       BLOB    NOT NULL UNIQUE CHECK (length(visit_uuid) = 16),
+  site_id          INTEGER NOT NULL REFERENCES sites (site_id),
+  visitor_id       INTEGER NOT NULL REFERENCES visitors (visitor_id),
+  epoch_id         INTEGER NOT NULL REFERENCES epochs (epoch_id),
+  client_visit     ANY,
+  stream           TEXT    NOT NULL CHECK (stream = 'web' OR stream = 'app' OR stream = 'conversation' OR stream = 'custom'),
+  device_id        TEXT,
+  agent_id         INTEGER REFERENCES agents (agent_id),
+  started_at       INTEGER NOT NULL,
+  last_active_at   INTEGER NOT NULL,
+  last_received_at INTEGER NOT NULL,
+  due_at           INTEGER NOT NULL,
+  ended_at         INTEGER,
+  end_reason       TEXT CHECK (end_reason = 'idle' OR end_reason = 'new_source' OR end_reason = 'browser_closed' OR end_reason = 'left_site'
+                               OR end_reason = 'next_person' OR end_reason = 'expired' OR end_reason = 'new_epoch'),
+  source           INTEGER NOT NULL,
+  referrer         TEXT,
+  campaign         TEXT,
+  context          TEXT,
+  place            TEXT,
+  ip               TEXT,
+  searches         TEXT,
+  entry_page_id    INTEGER,
+  last_page_id     INTEGER,
+  page_count       INTEGER NOT NULL,
+  screen_count     INTEGER NOT NULL,
+  event_count      INTEGER NOT NULL,
+  authenticated    INTEGER NOT NULL CHECK (authenticated IN (0, 1)),
+  session_id       INTEGER,
+  last_seq         INTEGER NOT NULL,
+  snapshot_seq     INTEGER NOT NULL,
+  flags            INTEGER NOT NULL,
+  basis_id         INTEGER NOT NULL,
+  consent_seq      INTEGER NOT NULL,
+  exempt           INTEGER NOT NULL CHECK (exempt IN (0, 1)),
+  CHECK ((ended_at IS NULL) = (end_reason IS NULL)),
+  CHECK (flags & 1 = 1)
+) STRICT;
+-- for the removal of user agents that no visit refers to, and its foreign key
+CREATE INDEX visits_agent ON visits (agent_id) WHERE agent_id IS NOT NULL;
+CREATE INDEX visits_visitor ON visits (visitor_id, started_at);
+CREATE INDEX visits_due ON visits (due_at) WHERE ended_at IS NULL;
+CREATE INDEX visits_changed ON visits (visit_id) WHERE ended_at IS NOT NULL AND snapshot_seq < last_seq;
+
+-- One entering of a page or screen; `page_id` is the seq of the event that entered it.
+-- owner: src/store/pages.rs
+-- retention: with its event
+-- personal: yes (pseudonymous)
+CREATE TABLE pages (
+  page_id     INTEGER PRIMARY KEY,
+  visit_id    INTEGER NOT NULL REFERENCES visits (visit_id),
+  client_page ANY,
+  url         TEXT,
+  screen      TEXT,
+  title       TEXT,
+  keywords    TEXT,
+  language    TEXT,
+  category    TEXT,
+  entered_at  INTEGER NOT NULL,
+  exited_at   INTEGER,
+  dwell_ms    INTEGER,
+  flags       INTEGER NOT NULL,
+  basis_id    INTEGER NOT NULL,
+  consent_seq INTEGER NOT NULL
+) STRICT;
+CREATE INDEX pages_visit ON pages (visit_id);
+
+-- One occurrence. An event that entered a page keeps address and title in that page's row.
+-- owner: src/store/events.rs
+-- retention: [retention] visits_months after it was received
+-- personal: yes (pseudonymous)
+CREATE TABLE events (
+  seq          INTEGER PRIMARY KEY,
+  event_id     ANY     NOT NULL,
+  site_id      INTEGER NOT NULL REFERENCES sites (site_id),
+  epoch_id     INTEGER NOT NULL,
+  visit_id     INTEGER NOT NULL REFERENCES visits (visit_id),
+  page_id      INTEGER,
+  session_id   INTEGER,
+  name         TEXT    NOT NULL,
+  system       INTEGER NOT NULL CHECK (system IN (0, 1)),
+  lane         INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  content_hash INTEGER NOT NULL,
+  client_at    INTEGER,
+  sent_at      INTEGER,
+  received_at  INTEGER NOT NULL,
+  corrected_at INTEGER NOT NULL,
+  clock_state  INTEGER NOT NULL CHECK (clock_state BETWEEN 0 AND 4),
+  url          TEXT,
+  title        TEXT,
+  referrer     TEXT,
+  search_query TEXT,
+  attributes   TEXT,
+  attribute_types TEXT,
+  conversation TEXT,
+  withheld     TEXT,
+  flags        INTEGER NOT NULL CHECK (flags & 1 = 1),
+  basis_id     INTEGER NOT NULL,
+  consent_seq  INTEGER NOT NULL,
+  exempt       INTEGER NOT NULL CHECK (exempt IN (0, 1)),
+  salt         BLOB    NOT NULL CHECK (length(salt) = 12),
+  was          TEXT,
+  UNIQUE (event_id, site_id),
+  CHECK (consent_seq > 0 OR basis_id > 0 OR exempt = 1)
+) STRICT;
+CREATE INDEX events_visit ON events (visit_id);
+CREATE INDEX events_lane ON events (lane, seq) WHERE lane <> 2;
+
+-- Personal fields, kept only with the right to personal and only while personal.store = "clear".
+-- owner: src/store/personal.rs
+-- retention: [retention] personal_days after the visitor's last visit
+-- personal: yes
+CREATE TABLE personal (
+  seq        INTEGER NOT NULL,
+  visitor_id INTEGER NOT NULL,
+  field      TEXT    NOT NULL,
+  value      TEXT    NOT NULL,
+  data_type  TEXT    NOT NULL,
+  at         INTEGER NOT NULL,
+  PRIMARY KEY (seq, field)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX personal_visitor ON personal (visitor_id);
+
+-- What is known of a customer, by the site's own name for them.
+-- owner: src/store/identities.rs
+-- retention: [retention] personal_days after it was last seen
+-- personal: yes
+CREATE TABLE identities (
+  identity_id   INTEGER PRIMARY KEY,
+  site_id       INTEGER NOT NULL REFERENCES sites (site_id),
+  key           TEXT    NOT NULL,
+  name          TEXT,
+  location      TEXT,
+  state         TEXT    NOT NULL CHECK (state IN ('recognized', 'authenticated')),
+  first_seen_at INTEGER NOT NULL,
+  last_seen_at  INTEGER NOT NULL,
+  flags         INTEGER NOT NULL,
+  basis_id      INTEGER NOT NULL,
+  consent_seq   INTEGER NOT NULL,
+  UNIQUE (site_id, key)
+) STRICT;
+
+-- The authenticated period SignIn to SignOut inside a visit. `identity_id` is null where the identity was withheld.
+-- owner: src/store/sessions.rs
+-- retention: with its visit
+-- personal: yes (pseudonymous)
+CREATE TABLE sessions (
+  session_id   INTEGER PRIMARY KEY,
+  session_uuid BLOB    NOT NULL CHECK (length(session_uuid) = 16),
+  visit_id     INTEGER NOT NULL REFERENCES visits (visit_id),
+  identity_id  INTEGER,
+  started_at   INTEGER NOT NULL,
+  ended_at     INTEGER,
+  flags        INTEGER NOT NULL,
+  basis_id     INTEGER NOT NULL,
+  consent_seq  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sessions_visit ON sessions (visit_id);
+
+-- Which identity was tied to which visit, visitor and session, and how (Web Engagement's contacts).
+-- owner: src/store/identities.rs
+-- retention: with its visit
+-- personal: yes
+CREATE TABLE contacts (
+  identity_id INTEGER NOT NULL,
+  visit_id    INTEGER NOT NULL,
+  visitor_id  INTEGER NOT NULL,
+  session_id  INTEGER,
+  association TEXT    NOT NULL CHECK (association IN ('recognized', 'authenticated')),
+  at          INTEGER NOT NULL,
+  PRIMARY KEY (identity_id, visit_id, association)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX contacts_visit ON contacts (visit_id);
+
+-- Decisions, append only. `subject_ref` is the visitor_ref, or a fresh reference where no visitor is kept (refusals).
+-- The columns from `evidence` on belong to the chained ledger.
+-- owner: src/store/decisions.rs
+-- retention: [retention] ledger_months after the last event
+-- personal: yes (pseudonymous)
+CREATE TABLE decisions (
+  seq           INTEGER PRIMARY KEY,
+  decision_id   ANY     NOT NULL,
+  site_id       INTEGER NOT NULL REFERENCES sites (site_id),
+  epoch_id      INTEGER NOT NULL,
+  subject_ref   BLOB    NOT NULL CHECK (length(subject_ref) = 16),
+  action        TEXT    NOT NULL CHECK (action IN ('give', 'refuse', 'withdraw', 'expire', 'object', 'restrict', 'release', 'erase')),
+  purposes      INTEGER NOT NULL,
+  before        INTEGER NOT NULL,
+  after         INTEGER NOT NULL,
+  current       INTEGER NOT NULL CHECK (current IN (0, 1)),
+  method        TEXT    NOT NULL,
+  actor         TEXT    NOT NULL CHECK (actor IN ('subject', 'sender', 'operator', 'system')),
+  notice        TEXT    NOT NULL,
+  notice_digest BLOB,
+  language      TEXT,
+  gpc           INTEGER NOT NULL CHECK (gpc IN (0, 1)),
+  dnt           INTEGER NOT NULL CHECK (dnt IN (0, 1)),
+  signal_shown  INTEGER NOT NULL CHECK (signal_shown IN (0, 1)),
+  client_at     INTEGER,
+  received_at   INTEGER NOT NULL,
+  corrected_at  INTEGER NOT NULL,
+  expires_at    INTEGER,
+  basis_id      INTEGER NOT NULL,
+  salt          BLOB    NOT NULL CHECK (length(salt) = 12),
+  evidence      BLOB,
+  prev          BLOB,
+  hash          BLOB,
+  UNIQUE (decision_id, site_id)
+) STRICT;
+CREATE INDEX decisions_subject ON decisions (subject_ref);
+CREATE TRIGGER decisions_stay BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END;
+
+-- Persons of whom no visitor is kept any more (or never was): their decisions stay [retention] ledger_months after the last
+-- event, which no other row tells then.
+-- owner: src/store/decisions.rs
+-- retention: with the decisions of its person
+-- personal: yes (pseudonymous)
+CREATE TABLE departed (
+  subject_ref  BLOB    PRIMARY KEY CHECK (length(subject_ref) = 16),
+  last_seen_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX departed_at ON departed (last_seen_at);
+
+-- Stretches in which a visitor had said no.
+-- owner: src/store/denials.rs
+-- retention: with its visitor
+-- personal: yes (pseudonymous)
+CREATE TABLE denials (
+  denial_id  INTEGER PRIMARY KEY,
+  visitor_id INTEGER NOT NULL REFERENCES visitors (visitor_id),
+  purposes   INTEGER NOT NULL,
+  from_at    INTEGER NOT NULL,
+  until_at   INTEGER
+) STRICT;
+CREATE INDEX denials_visitor ON denials (visitor_id);
+
+-- Per visitor and purpose the seq at or below which nothing may leave or be read under that purpose. Never lifted.
+-- owner: src/store/floors.rs
+-- retention: with its visitor
+-- personal: yes (pseudonymous)
+CREATE TABLE floors (
+  visitor_id INTEGER NOT NULL REFERENCES visitors (visitor_id),
+  purpose    INTEGER NOT NULL,
+  floor_seq  INTEGER NOT NULL,
+  PRIMARY KEY (visitor_id, purpose)
+) STRICT, WITHOUT ROWID;
+-- for the removal of what is withdrawn: only floors set since the last look are read
+CREATE INDEX floors_newest ON floors (purpose, floor_seq);
+
+-- A no that outlives its visitor's rows, under a keyed hash of the id: so that it is kept without keeping the id.
+-- owner: src/store/refusals.rs
+-- retention: [retention] ledger_months
+-- personal: yes (pseudonymous)
+CREATE TABLE refusals (
+  id_hash    BLOB    PRIMARY KEY CHECK (length(id_hash) = 32),
+  purposes   INTEGER NOT NULL,
+  decided_at INTEGER NOT NULL,
+  decision   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Counters of events without the right to measure; they name nobody.
+-- owner: src/store/counts.rs
+-- retention: [retention] counts_months
+-- personal: no
+CREATE TABLE counts (
+  site_id  INTEGER NOT NULL,
+  hour_at  INTEGER NOT NULL,
+  path     TEXT    NOT NULL,
+  device   TEXT    NOT NULL,
+  medium   TEXT    NOT NULL,
+  robot    INTEGER NOT NULL CHECK (robot IN (0, 1)),
+  epoch_id INTEGER NOT NULL,
+  n        INTEGER NOT NULL CHECK (n > 0),
+  PRIMARY KEY (site_id, hour_at, path, device, medium, robot, epoch_id)
+) STRICT, WITHOUT ROWID;
+
+-- Hours of counters that have changed since their line was made.
+-- owner: src/store/counts.rs
+-- retention: until the line is made
+-- personal: no
+CREATE TABLE count_hours (
+  site_id INTEGER NOT NULL,
+  hour_at INTEGER NOT NULL,
+  PRIMARY KEY (site_id, hour_at)
+) STRICT, WITHOUT ROWID;
+
+-- Lines frozen when they were made: visit snapshots, counts, decisions, withdrawals, losses, clock steps.
+-- owner: src/store/frozen.rs
+-- retention: as the rows it was made from; lines about no visitor [retention] ledger_months
+-- personal: yes (pseudonymous) where visitor_id is set
+CREATE TABLE frozen (
+  seq          INTEGER PRIMARY KEY,
+  lane         INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  kind         TEXT    NOT NULL CHECK (kind = 'visit' OR kind = 'count' OR kind = 'decision' OR kind = 'withdrawal' OR kind = 'loss'
+                                       OR kind = 'clock' OR kind = 'erasure' OR kind = 'rectification' OR kind = 'checkpoint'),
+  epoch_id     INTEGER NOT NULL,
+  site_id      INTEGER,
+  visitor_id   INTEGER,
+  first_seq    INTEGER NOT NULL,
+  received_at  INTEGER NOT NULL,
+  corrected_at INTEGER NOT NULL,
+  flags        INTEGER NOT NULL,
+  consent_seq  INTEGER NOT NULL,
+  exempt       INTEGER NOT NULL CHECK (exempt IN (0, 1)),
+  salt         BLOB    NOT NULL CHECK (length(salt) = 12),
+  body         TEXT    NOT NULL
+) STRICT;
+CREATE INDEX frozen_lane ON frozen (lane, seq);
+CREATE INDEX frozen_visitor ON frozen (visitor_id) WHERE visitor_id IS NOT NULL;
+
+-- Sealed batches: boundaries, digest, chain, the signed part as exact bytes. Rendered when put, never stored as lines.
+-- owner: src/store/batches.rs
+-- retention: [retention] ledger_months
+-- personal: no
+CREATE TABLE batches (
+  epoch_id    INTEGER NOT NULL REFERENCES epochs (epoch_id),
+  lane        INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  batch_no    INTEGER NOT NULL CHECK (batch_no > 0),
+  first_seq   INTEGER NOT NULL,
+  last_seq    INTEGER NOT NULL,
+  line_count  INTEGER NOT NULL CHECK (line_count > 0),
+  digest      BLOB    NOT NULL CHECK (length(digest) = 32),
+  min_received_at INTEGER NOT NULL,
+  max_received_at INTEGER NOT NULL,
+  sealed_at   INTEGER NOT NULL,
+  edge_label  TEXT    NOT NULL,
+  schema      TEXT    NOT NULL,
+  sealed_part BLOB    NOT NULL,
+  signature   BLOB    NOT NULL CHECK (length(signature) = 64),
+  PRIMARY KEY (epoch_id, lane, batch_no)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX batches_lane ON batches (lane, first_seq);
+
+-- How far each lane is sealed.
+-- owner: src/store/batches.rs
+-- retention: for ever
+-- personal: no
+CREATE TABLE sealed (
+  lane     INTEGER PRIMARY KEY CHECK (lane BETWEEN 0 AND 3),
+  upto_seq INTEGER NOT NULL
+) STRICT;
+
+-- Numbers and digests of lines that lie in a batch and may no longer leave. Without a digest: a row within a batch's
+-- boundaries that was left out when it was sealed and has no line in it.
+-- owner: src/store/holes.rs
+-- retention: with its batch
+-- personal: no
+CREATE TABLE holes (
+  seq         INTEGER PRIMARY KEY,
+  lane        INTEGER NOT NULL,
+  epoch_id    INTEGER NOT NULL,
+  reason      TEXT    NOT NULL CHECK (reason IN ('withdrawn', 'erased', 'restricted', 'rectified', 'no_right', 'refused', 'quota', 'retention')),
+  line_sha256 BLOB    CHECK (length(line_sha256) = 32),
+  at          INTEGER NOT NULL
+) STRICT;
+
+-- How far each target has each lane: put, and acknowledged.
+-- owner: src/store/cursors.rs
+-- retention: while the target is configured
+-- personal: no
+CREATE TABLE cursors (
+  target     TEXT    NOT NULL,
+  epoch_id   INTEGER NOT NULL,
+  lane       INTEGER NOT NULL,
+  put_no     INTEGER NOT NULL,
+  acked_no   INTEGER NOT NULL,
+  failures   INTEGER NOT NULL,
+  next_at    INTEGER NOT NULL,
+  last_error TEXT,
+  PRIMARY KEY (target, epoch_id, lane)
+) STRICT, WITHOUT ROWID;
+
+-- Every attempt to send: committed before the first byte, with the decision it was checked against.
+-- owner: src/store/attempts.rs
+-- retention: 90 days
+-- personal: no
+CREATE TABLE attempts (
+  attempt_id INTEGER PRIMARY KEY,
+  target     TEXT    NOT NULL,
+  epoch_id   INTEGER NOT NULL,
+  lane       INTEGER NOT NULL,
+  batch_no   INTEGER NOT NULL,
+  ledger_seq INTEGER NOT NULL,
+  began_at   INTEGER NOT NULL,
+  ended_at   INTEGER,
+  outcome    TEXT,
+  hole_count INTEGER
+) STRICT;
+CREATE INDEX attempts_batch ON attempts (epoch_id, lane, batch_no);
+
+-- Where an imported source was left: by the hash of its first bytes.
+-- owner: src/store/imports.rs
+-- retention: [retention] visits_months
+-- personal: no
+CREATE TABLE imports (
+  source      BLOB    PRIMARY KEY CHECK (length(source) = 32),
+  head_bytes  INTEGER NOT NULL,
+  taken_bytes INTEGER NOT NULL,
+  taken_lines INTEGER NOT NULL,
+  at          INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Spool files taken in, so that none is taken twice.
+-- owner: src/store/imports.rs
+-- retention: 7 days after the file is gone
+-- personal: no
+CREATE TABLE spooled (
+  name   TEXT    PRIMARY KEY,
+  digest BLOB    NOT NULL,
+  lines  INTEGER NOT NULL,
+  at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Running totals that outlive their rows: what was dropped, refused, removed, and why.
+-- owner: src/store/tallies.rs
+-- retention: for ever
+-- personal: no
+CREATE TABLE tallies (
+  name  TEXT    PRIMARY KEY,
+  n     INTEGER NOT NULL,
+  at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Events a reader may see: not at or below their visitor's measure floor.
+-- owner: src/store/events.rs (a view; nothing is written)
+CREATE VIEW visible_visits AS
+  SELECT v.* FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id
+  WHERE v.visit_id > w.measure_floor;

@@ -1,0 +1,142 @@
+//! How old the oldest rows of each kind are, and which lines belong to what is removed: what upkeep asks. Owns no table.
+//! Must never change a row, nor decide what is old. Invariant: an answer takes one seek, or a scan of a table that is small
+//! or seldom filled (identities, personal fields, refusals, sources, what is older than every event).
+
+use rusqlite::OptionalExtension;
+
+use crate::base::error::Result;
+use crate::base::id::Seq;
+use crate::base::time::Millis;
+use crate::domain::event::Lane;
+use crate::store::{ReadTx, open};
+
+fn one(tx: &ReadTx<'_>, sql: &str) -> Result<Option<Millis>> {
+    tx.conn()
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row([], |r| r.get(0)).optional())
+        .map(Option::flatten)
+        .map_err(|e| open::error("asking for the oldest row", e))
+}
+
+/// When the oldest event was received.
+pub fn events(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(tx, "SELECT received_at FROM events ORDER BY seq LIMIT 1")
+}
+
+/// When the oldest event was received that lies behind `after` in a lane and may leave.
+pub fn event_behind(tx: &ReadTx<'_>, lane: Lane, after: Seq) -> Result<Option<Millis>> {
+    let lane_sql = if lane == Lane::Pages { "+lane = ?1" } else { "lane = ?1 AND lane <> 2" };
+    let sql =
+        format!("SELECT received_at FROM events WHERE {lane_sql} AND seq > ?2 AND exempt = 0 ORDER BY seq LIMIT 1");
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row((lane.code(), after), |r| r.get(0)).optional())
+        .map_err(|e| open::error("asking for the oldest unsent event", e))
+}
+
+fn below(tx: &ReadTx<'_>, sql: &str, below: Seq) -> Result<Option<Millis>> {
+    tx.conn()
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row([below], |r| r.get(0)))
+        .map_err(|e| open::error("asking for the oldest row left behind", e))
+}
+
+/// When the oldest ended visit without events, begun before the event `first`, was last heard of.
+pub fn bare_visits(tx: &ReadTx<'_>, first: Seq) -> Result<Option<Millis>> {
+    let sql = "SELECT min(last_received_at) FROM visits v WHERE visit_id < ?1 AND ended_at IS NOT NULL \
+        AND NOT EXISTS (SELECT 1 FROM events e WHERE e.visit_id = v.visit_id)";
+    below(tx, sql, first)
+}
+
+/// When the oldest visitor without visits, first seen before the event `first`, was last seen.
+pub fn bare_visitors(tx: &ReadTx<'_>, first: Seq) -> Result<Option<Millis>> {
+    let sql = "SELECT min(last_seen_at) FROM visitors w WHERE visitor_id < ?1 \
+        AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id)";
+    below(tx, sql, first)
+}
+
+/// When the visitor with personal fields who was away longest was last seen.
+pub fn personal(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(
+        tx,
+        "SELECT min(coalesce(v.last_seen_at, 0)) FROM (SELECT DISTINCT visitor_id FROM personal) p \
+         LEFT JOIN visitors v ON v.visitor_id = p.visitor_id",
+    )
+}
+
+/// When the identity that was away longest was last seen.
+pub fn identities(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(tx, "SELECT min(last_seen_at) FROM identities")
+}
+
+/// The oldest hour with counters.
+pub fn counts(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(tx, "SELECT min((SELECT min(hour_at) FROM counts c WHERE c.site_id = s.site_id)) FROM sites s")
+}
+
+/// The last event of the person longest gone whose decisions are kept.
+pub fn departed(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(tx, "SELECT min(last_seen_at) FROM departed")
+}
+
+/// The oldest refusal.
+pub fn refusals(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(tx, "SELECT min(decided_at) FROM refusals")
+}
+
+/// The oldest attempt to send.
+pub fn attempts(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(tx, "SELECT began_at FROM attempts ORDER BY attempt_id LIMIT 1")
+}
+
+/// The imported source last touched longest ago.
+pub fn imports(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(tx, "SELECT min(at) FROM imports")
+}
+
+/// The spool file last touched longest ago.
+pub fn spooled(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(tx, "SELECT min(at) FROM spooled")
+}
+
+/// A frozen line, as removing it sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrozenAge {
+    /// Its number.
+    pub seq: Seq,
+    /// The lane it leaves by.
+    pub lane: Lane,
+    /// When what it tells was received.
+    pub received: Millis,
+    /// A snapshot of a visit: it goes with its visit.
+    pub visit: bool,
+}
+
+fn lines(tx: &ReadTx<'_>, tail: &str, params: impl rusqlite::Params) -> Result<Vec<FrozenAge>> {
+    let sql = format!("SELECT f.seq, f.lane, f.received_at, f.kind = 'visit' FROM frozen f {tail}");
+    let row = |r: &rusqlite::Row<'_>| {
+        let lane: i64 = r.get(1)?;
+        let lane = Lane::from_code(lane).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, lane))?;
+        Ok(FrozenAge { seq: r.get(0)?, lane, received: r.get(2)?, visit: r.get(3)? })
+    };
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_map(params, row)?.collect())
+        .map_err(|e| open::error("reading the oldest lines", e))
+}
+
+/// The oldest frozen lines of a lane behind `after`, at most `limit`.
+pub fn frozen(tx: &ReadTx<'_>, lane: Lane, after: Seq, limit: i64) -> Result<Vec<FrozenAge>> {
+    lines(tx, "WHERE f.lane = ?1 AND f.seq > ?2 ORDER BY f.seq LIMIT ?3", (lane.code(), after, limit))
+}
+
+/// Snapshots of one visit, at most `limit`.
+pub fn snapshots(tx: &ReadTx<'_>, visitor_id: i64, visit_id: i64, limit: i64) -> Result<Vec<FrozenAge>> {
+    let tail = "WHERE f.visitor_id = ?1 AND f.first_seq = ?2 AND f.kind = 'visit' ORDER BY f.seq LIMIT ?3";
+    lines(tx, tail, (visitor_id, visit_id, limit))
+}
+
+/// One frozen line.
+pub fn line(tx: &ReadTx<'_>, seq: Seq) -> Result<Option<FrozenAge>> {
+    Ok(lines(tx, "WHERE f.seq = ?1", [seq])?.pop())
+}

@@ -1,0 +1,367 @@
+//! The `decisions` table: the only append, and its reading. Must never change a row: a trigger forbids it.
+//! Owns writing all a decision changes in one place: row, standing, denials, floors, refusals, rights log.
+//! Must never decide what changes (`domain/consent.rs`).
+
+use rusqlite::{OptionalExtension, Row};
+
+use crate::base::digest::Hash;
+use crate::base::error::Result;
+use crate::base::id::{ClientId, Salt, Seq, VisitorRef};
+use crate::base::time::Millis;
+use crate::domain::consent::{Action, Change, Decision, Denial, Purposes, Signals};
+use crate::domain::visitor::Visitor;
+use crate::store::{ReadTx, WriteTx, denials, disclosure, floors, open, refusals, rights_log, visitors};
+
+/// Who took a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The person, through the public door.
+    Subject,
+    /// A sender with an ingest token.
+    Sender,
+    /// The operator.
+    Operator,
+    /// This program.
+    System,
+}
+
+impl Actor {
+    /// Stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Actor::Subject => "subject",
+            Actor::Sender => "sender",
+            Actor::Operator => "operator",
+            Actor::System => "system",
+        }
+    }
+}
+
+/// A decision row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionRow {
+    /// Its number: the ledger's sequence.
+    pub seq: Seq,
+    /// The client's id of it, or a minted one.
+    pub decision_id: ClientId,
+    /// The site's row.
+    pub site_id: i64,
+    /// Birth epoch.
+    pub epoch_id: i64,
+    /// Pseudonymous reference of the person.
+    pub subject_ref: VisitorRef,
+    /// `give`, `refuse`, `withdraw` ...
+    pub action: String,
+    /// Purposes named.
+    pub purposes: Purposes,
+    /// Granted before.
+    pub before: Purposes,
+    /// Granted after.
+    pub after: Purposes,
+    /// Did any part of it become current?
+    pub current: bool,
+    /// How it was taken.
+    pub method: String,
+    /// Who took it.
+    pub actor: String,
+    /// The notice version shown, or `none`.
+    pub notice: String,
+    /// Language shown.
+    pub language: Option<String>,
+    /// `Sec-GPC` was sent.
+    pub gpc: bool,
+    /// `DNT` was sent.
+    pub dnt: bool,
+    /// The screen showed the signal.
+    pub signal_shown: bool,
+    /// Client clock.
+    pub client_at: Option<Millis>,
+    /// Received.
+    pub received: Millis,
+    /// Corrected.
+    pub corrected: Millis,
+    /// The basis row in force.
+    pub basis_id: i64,
+    /// Destroyed with the row.
+    pub salt: Salt,
+}
+
+const COLUMNS: &str = "d.seq, d.decision_id, d.site_id, d.epoch_id, d.subject_ref, d.action, d.purposes, d.before, d.after, \
+    d.current, d.method, d.actor, d.notice, d.language, d.gpc, d.dnt, d.signal_shown, d.client_at, d.received_at, \
+    d.corrected_at, d.basis_id, d.salt";
+
+fn from_row(r: &Row<'_>) -> rusqlite::Result<DecisionRow> {
+    Ok(DecisionRow {
+        seq: r.get(0)?,
+        decision_id: r.get(1)?,
+        site_id: r.get(2)?,
+        epoch_id: r.get(3)?,
+        subject_ref: r.get(4)?,
+        action: r.get(5)?,
+        purposes: r.get(6)?,
+        before: r.get(7)?,
+        after: r.get(8)?,
+        current: r.get(9)?,
+        method: r.get(10)?,
+        actor: r.get(11)?,
+        notice: r.get(12)?,
+        language: r.get(13)?,
+        gpc: r.get(14)?,
+        dnt: r.get(15)?,
+        signal_shown: r.get(16)?,
+        client_at: r.get(17)?,
+        received: r.get(18)?,
+        corrected: r.get(19)?,
+        basis_id: r.get(20)?,
+        salt: r.get(21)?,
+    })
+}
+
+/// Where a decision is written down.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// The site's row.
+    pub site_id: i64,
+    /// The site's name, for the rights log.
+    pub site: String,
+    /// Keyed hash of site and visitor id.
+    pub id_hash: Hash,
+    /// Corrected time.
+    pub at: Millis,
+    /// Received time.
+    pub received: Millis,
+    /// Who decided.
+    pub actor: Actor,
+    /// Signals of the request.
+    pub signals: Signals,
+    /// The basis row in force.
+    pub basis_id: i64,
+}
+
+/// What a recorded decision came to.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// The decision's row.
+    pub row: DecisionRow,
+    /// Taken before under the same id: nothing was changed now.
+    pub repeated: bool,
+    /// Purposes that stand on contract or law although they were named.
+    pub stands: Purposes,
+    /// The visitor's token, where the id was never seen before this decision.
+    pub token: Option<String>,
+}
+
+/// Who records a decision that came with an event: `ingest` is handed one, so that it need not know `consent`.
+pub type Recorder = fn(&WriteTx<'_>, &crate::domain::site::Seat, &ClientId, &Decision, &Asked<'_>) -> Result<Recorded>;
+
+/// How a decision was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Who decided.
+    pub actor: Actor,
+    /// The visitor's token, where one came with it.
+    pub token: Option<&'a str>,
+    /// Signals of the request.
+    pub signals: Signals,
+    /// When it was received.
+    pub received: Millis,
+}
+
+/// A decision taken before under that id.
+pub fn find(tx: &ReadTx<'_>, site_id: i64, id: &ClientId) -> Result<Option<DecisionRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM decisions d WHERE d.decision_id = ?1 AND d.site_id = ?2");
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row((id, site_id), from_row).optional())
+        .map_err(|e| open::error("finding a decision", e))
+}
+
+/// The newest decision's number: what an attempt to send is checked against.
+pub fn newest(tx: &ReadTx<'_>) -> Result<Seq> {
+    tx.conn()
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM decisions")
+        .and_then(|mut s| s.query_row([], |r| r.get(0)))
+        .map_err(|e| open::error("reading the newest decision", e))
+}
+
+/// The decisions under a reference, oldest first.
+pub fn of_subject(tx: &ReadTx<'_>, subject: VisitorRef, limit: i64) -> Result<Vec<DecisionRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM decisions d WHERE d.subject_ref = ?1 ORDER BY d.seq LIMIT ?2");
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_map((subject, limit), from_row)?.collect())
+        .map_err(|e| open::error("reading decisions", e))
+}
+
+/// How many decisions there are.
+pub fn count(tx: &ReadTx<'_>) -> Result<i64> {
+    tx.conn()
+        .query_row("SELECT count(*) FROM decisions", [], |r| r.get(0))
+        .map_err(|e| open::error("counting decisions", e))
+}
+
+/// The only append. Writes the row and everything the change changes: O(1), whatever the visitor has stored.
+/// `visitor` = the visitor the decision is kept under; `None` keeps it under a fresh reference that never leaves.
+/// Returns the row; the visitor, where given, carries its new standing and is kept.
+pub fn append(
+    tx: &WriteTx<'_>,
+    decision: &Decision,
+    change: &Change,
+    visitor: Option<&mut Visitor>,
+    c: &Circumstances,
+) -> Result<DecisionRow> {
+    tx.settle()?;
+    let floor = tx.last_seq();
+    let seq = tx.next_seq();
+    let row = DecisionRow {
+        seq,
+        decision_id: decision.id.clone().unwrap_or_else(|| ClientId::mint(c.received)),
+        site_id: c.site_id,
+        epoch_id: tx.identity().epoch_id,
+        subject_ref: visitor.as_ref().map_or_else(VisitorRef::mint, |v| v.visitor_ref),
+        action: decision.action.word().to_owned(),
+        purposes: decision.purposes,
+        before: change.before,
+        after: change.standing.granted,
+        current: change.current,
+        method: decision.method.word().to_owned(),
+        actor: c.actor.word().to_owned(),
+        notice: decision.notice.clone(),
+        language: decision.language.clone(),
+        gpc: c.signals.gpc,
+        dnt: c.signals.dnt,
+        signal_shown: decision.signal_shown,
+        client_at: decision.client_at,
+        received: c.received,
+        corrected: c.at,
+        basis_id: c.basis_id,
+        salt: Salt::mint(),
+    };
+    insert(tx, &row)?;
+    if visitor.is_none() {
+        departed(tx, row.subject_ref, c.received)?; // nothing but this decision is kept of this person
+    }
+    if decision.action != Action::Give {
+        refusals::put(tx, &c.id_hash, change.standing.denied, c.at, seq)?;
+        rights_log::push(
+            tx,
+            rights_log::Entry {
+                at: c.received,
+                site: c.site.clone(),
+                visitor_ref: row.subject_ref,
+                id_hash: c.id_hash,
+                action: row.action.clone(),
+                purposes: change.standing.denied,
+            },
+        );
+    } else if change.current {
+        regrant(tx, change, c, seq)?;
+    }
+    if let Some(visitor) = visitor {
+        apply(tx, visitor, change, c, seq, floor)?;
+        disclosure::tell(tx, &row, visitor, change.floors, floor)?;
+    }
+    Ok(row)
+}
+
+/// A grant narrows what the keyed hash of the id still refuses.
+fn regrant(tx: &WriteTx<'_>, change: &Change, c: &Circumstances, seq: Seq) -> Result<()> {
+    let Some(refusal) = refusals::get(tx, &c.id_hash)? else { return Ok(()) };
+    let left = refusal.purposes.and(change.standing.denied);
+    refusals::delete(tx, &c.id_hash)?;
+    if left.is_none() { Ok(()) } else { refusals::put(tx, &c.id_hash, left, refusal.decided_at, seq) }
+}
+
+fn apply(
+    tx: &WriteTx<'_>,
+    visitor: &mut Visitor,
+    change: &Change,
+    c: &Circumstances,
+    seq: Seq,
+    floor: Seq,
+) -> Result<()> {
+    visitor.standing = change.standing.clone();
+    if change.current {
+        visitor.standing.consent_seq = seq;
+    }
+    if change.floors.has(Purposes::MEASURE) {
+        visitor.measure_floor = floor;
+    }
+    visitor.floors = visitor.floors.with(change.floors);
+    visitors::keep(tx, visitor.clone());
+    tx.settle()?;
+    floors::raise(tx, visitor.id, change.floors, floor)?;
+    if !change.lifted.is_none() {
+        denials::lift(tx, visitor.id, change.lifted, c.at)?;
+    }
+    if !change.denied.is_none() {
+        denials::insert(tx, visitor.id, &Denial { purposes: change.denied, from: c.at, until: None })?;
+    }
+    Ok(())
+}
+
+fn insert(tx: &WriteTx<'_>, d: &DecisionRow) -> Result<()> {
+    tx.execute(
+        "INSERT INTO decisions (seq, decision_id, site_id, epoch_id, subject_ref, action, purposes, before, after, \
+         current, method, actor, notice, language, gpc, dnt, signal_shown, client_at, received_at, corrected_at, basis_id, \
+         salt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+        rusqlite::params![
+            d.seq,
+            d.decision_id,
+            d.site_id,
+            d.epoch_id,
+            d.subject_ref,
+            d.action,
+            d.purposes,
+            d.before,
+            d.after,
+            d.current,
+            d.method,
+            d.actor,
+            d.notice,
+            d.language,
+            d.gpc,
+            d.dnt,
+            d.signal_shown,
+            d.client_at,
+            d.received,
+            d.corrected,
+            d.basis_id,
+            d.salt,
+        ],
+    )
+    .map(|_| ())
+}
+
+/// A person of whom no visitor is kept any more: the decisions, the proof, age from the last event on.
+pub fn departed(tx: &WriteTx<'_>, subject: VisitorRef, last_seen: Millis) -> Result<()> {
+    tx.execute(
+        "INSERT INTO departed (subject_ref, last_seen_at) VALUES (?1, ?2) \
+         ON CONFLICT DO UPDATE SET last_seen_at = max(last_seen_at, excluded.last_seen_at)",
+        (subject, last_seen),
+    )
+    .map(|_| ())
+}
+
+/// Persons of whom no visitor is kept, whose last event came before `before`, longest gone first, at most `limit`.
+pub fn departed_before(tx: &ReadTx<'_>, before: Millis, limit: i64) -> Result<Vec<VisitorRef>> {
+    tx.conn()
+        .prepare_cached("SELECT subject_ref FROM departed WHERE last_seen_at < ?1 ORDER BY last_seen_at LIMIT ?2")
+        .and_then(|mut s| s.query_map((before, limit), |r| r.get(0))?.collect())
+        .map_err(|e| open::error("listing decisions to remove", e))
+}
+
+/// Deletes decisions of a person of whom no visitor is kept, at most `limit`, and with the last of them the note that they
+/// are gone; returns how many rows.
+pub fn delete_of_departed(tx: &WriteTx<'_>, subject: VisitorRef, limit: i64) -> Result<usize> {
+    let decisions = tx.execute(
+        "DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE subject_ref = ?1 LIMIT ?2)",
+        (subject, limit - 1),
+    )?;
+    let notes = tx.execute(
+        "DELETE FROM departed WHERE subject_ref = ?1 AND NOT EXISTS \
+         (SELECT 1 FROM decisions d WHERE d.subject_ref = ?1)",
+        [subject],
+    )?;
+    Ok(decisions + notes)
+}

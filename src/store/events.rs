@@ -1,0 +1,214 @@
+//! The `events` table: one occurrence. Held by the pen within a group and written at its end, in seq order.
+//! Must never hold a personal field. Invariant: an id is taken once per site.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, Row};
+
+use crate::base::error::Result;
+use crate::base::id::{ClientId, Seq};
+use crate::base::time::Millis;
+use crate::domain::clock::ClockState;
+use crate::domain::event::{EventType, Lane};
+use crate::domain::stored::{EventRow, Taken};
+use crate::domain::visitor::Rights;
+use crate::store::{ReadTx, WriteTx, open};
+
+pub(in crate::store) const COLUMNS: &str = "e.seq, e.event_id, e.site_id, e.epoch_id, e.visit_id, e.page_id, e.session_id, \
+    e.name, e.system, e.lane, e.content_hash, e.client_at, e.sent_at, e.received_at, e.corrected_at, e.clock_state, \
+    e.url, e.title, e.referrer, e.search_query, e.attributes, e.attribute_types, e.conversation, e.withheld, e.flags, e.basis_id, \
+    e.consent_seq, e.exempt, e.salt";
+
+/// How many columns [`COLUMNS`] names: joined columns follow.
+pub(in crate::store) const WIDTH: usize = 29;
+
+const INSERT: &str = "INSERT INTO events (seq, event_id, site_id, epoch_id, visit_id, page_id, session_id, name, system, \
+    lane, content_hash, client_at, sent_at, received_at, corrected_at, clock_state, url, title, referrer, search_query, \
+    attributes, attribute_types, conversation, withheld, flags, basis_id, consent_seq, exempt, salt) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
+    ?24, ?25, ?26, ?27, ?28, ?29)";
+
+/// Events of this group.
+#[derive(Default)]
+pub(in crate::store) struct Pending {
+    rows: Vec<EventRow>,
+    ids: HashMap<(ClientId, i64), Taken>,
+}
+
+pub(in crate::store) fn from_row(r: &Row<'_>) -> rusqlite::Result<EventRow> {
+    let bad = |column: usize, code: i64| rusqlite::Error::IntegralValueOutOfRange(column, code);
+    let (lane, clock): (i64, i64) = (r.get(9)?, r.get(15)?);
+    Ok(EventRow {
+        seq: r.get(0)?,
+        event_id: r.get(1)?,
+        site_id: r.get(2)?,
+        epoch_id: r.get(3)?,
+        visit_id: r.get(4)?,
+        page_id: r.get(5)?,
+        session_id: r.get(6)?,
+        name: r.get(7)?,
+        event_type: if r.get(8)? { EventType::System } else { EventType::Business },
+        lane: Lane::from_code(lane).ok_or_else(|| bad(9, lane))?,
+        content_hash: r.get(10)?,
+        client_at: r.get(11)?,
+        sent_at: r.get(12)?,
+        received: r.get(13)?,
+        corrected: r.get(14)?,
+        clock_state: ClockState::from_code(clock).ok_or_else(|| bad(15, clock))?,
+        url: r.get(16)?,
+        title: r.get(17)?,
+        referrer: r.get(18)?,
+        search_query: r.get(19)?,
+        attributes: r.get(20)?,
+        attribute_types: r.get(21)?,
+        conversation: r.get(22)?,
+        withheld: r.get(23)?,
+        rights: Rights { flags: r.get(24)?, basis_id: r.get(25)?, consent_seq: r.get(26)?, exempt: r.get(27)? },
+        salt: r.get(28)?,
+    })
+}
+
+/// Where an id was taken before, held or stored.
+pub fn find(tx: &WriteTx<'_>, site_id: i64, id: &ClientId) -> Result<Option<Taken>> {
+    if let Some(taken) = tx.held().borrow().events.ids.get(&(id.clone(), site_id)) {
+        return Ok(Some(*taken));
+    }
+    tx.conn()
+        .prepare_cached("SELECT seq, content_hash, visit_id FROM events WHERE event_id = ?1 AND site_id = ?2")
+        .and_then(|mut s| {
+            s.query_row((id, site_id), |r| Ok(Taken { seq: r.get(0)?, content_hash: r.get(1)?, visit_id: r.get(2)? }))
+                .optional()
+        })
+        .map_err(|e| open::error("looking for an event id", e))
+}
+
+/// Holds an event back until the group's end.
+pub fn insert(tx: &WriteTx<'_>, row: EventRow) {
+    let mut held = tx.held().borrow_mut();
+    held.writes += 1;
+    let taken = Taken { seq: row.seq, content_hash: row.content_hash, visit_id: row.visit_id };
+    held.events.ids.insert((row.event_id.clone(), row.site_id), taken);
+    held.events.rows.push(row);
+}
+
+/// Writes the events of this group.
+pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
+    let pending = std::mem::take(&mut tx.held().borrow_mut().events);
+    if pending.rows.is_empty() {
+        return Ok(());
+    }
+    let mut insert = tx.conn().prepare_cached(INSERT).map_err(|e| open::error("preparing to write events", e))?;
+    for e in &pending.rows {
+        insert.execute(params(e)).map_err(|error| open::error("writing an event", error))?;
+    }
+    Ok(())
+}
+
+fn params(e: &EventRow) -> impl rusqlite::Params + '_ {
+    rusqlite::params_from_iter(columns(e))
+}
+
+fn columns(e: &EventRow) -> [&(dyn rusqlite::ToSql + '_); WIDTH] {
+    const SYSTEM: [bool; 2] = [false, true];
+    const CODES: [i64; 5] = [0, 1, 2, 3, 4];
+    let code = |n: i64| &CODES[usize::try_from(n).unwrap_or(0)];
+    [
+        &e.seq,
+        &e.event_id,
+        &e.site_id,
+        &e.epoch_id,
+        &e.visit_id,
+        &e.page_id,
+        &e.session_id,
+        &e.name,
+        &SYSTEM[usize::from(e.event_type == EventType::System)],
+        code(e.lane.code()),
+        &e.content_hash,
+        &e.client_at,
+        &e.sent_at,
+        &e.received,
+        &e.corrected,
+        code(e.clock_state.code()),
+        &e.url,
+        &e.title,
+        &e.referrer,
+        &e.search_query,
+        &e.attributes,
+        &e.attribute_types,
+        &e.conversation,
+        &e.withheld,
+        &e.rights.flags,
+        &e.rights.basis_id,
+        &e.rights.consent_seq,
+        &e.rights.exempt,
+        &e.salt,
+    ]
+}
+
+/// One stored event.
+pub fn get(tx: &ReadTx<'_>, seq: Seq) -> Result<Option<EventRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM events e WHERE e.seq = ?1");
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row([seq], from_row).optional())
+        .map_err(|e| open::error("reading an event", e))
+}
+
+/// What removing an event needs to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aged {
+    /// Its number.
+    pub seq: Seq,
+    /// Its visit.
+    pub visit_id: i64,
+    /// The lane it leaves by.
+    pub lane: Lane,
+    /// When it was received.
+    pub received: Millis,
+    /// It never leaves this machine.
+    pub exempt: bool,
+}
+
+fn aged(tx: &ReadTx<'_>, tail: &str, params: impl rusqlite::Params) -> Result<Vec<Aged>> {
+    let sql = format!("SELECT e.seq, e.visit_id, e.lane, e.received_at, e.exempt FROM events e {tail}");
+    let row = |r: &Row<'_>| {
+        let lane: i64 = r.get(2)?;
+        let lane = Lane::from_code(lane).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, lane))?;
+        Ok(Aged { seq: r.get(0)?, visit_id: r.get(1)?, lane, received: r.get(3)?, exempt: r.get(4)? })
+    };
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_map(params, row)?.collect())
+        .map_err(|e| open::error("reading the oldest events", e))
+}
+
+/// The oldest events behind `after`, in seq order, at most `limit`.
+pub fn oldest(tx: &ReadTx<'_>, after: Seq, limit: i64) -> Result<Vec<Aged>> {
+    aged(tx, "WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2", (after, limit))
+}
+
+/// The oldest events of a lane other than `pages`, behind `after`, in seq order, at most `limit`.
+pub fn oldest_of_lane(tx: &ReadTx<'_>, lane: Lane, after: Seq, limit: i64) -> Result<Vec<Aged>> {
+    let tail = "WHERE e.lane = ?1 AND e.lane <> 2 AND e.seq > ?2 ORDER BY e.seq LIMIT ?3";
+    aged(tx, tail, (lane.code(), after, limit))
+}
+
+/// A visit's events in seq order, at most `limit`.
+pub fn of_visit(tx: &ReadTx<'_>, visit_id: i64, limit: i64) -> Result<Vec<Aged>> {
+    aged(tx, "WHERE e.visit_id = ?1 ORDER BY e.seq LIMIT ?2", (visit_id, limit))
+}
+
+/// Does a visit still have events?
+pub fn any_of_visit(tx: &ReadTx<'_>, visit_id: i64) -> Result<bool> {
+    Ok(!of_visit(tx, visit_id, 1)?.is_empty())
+}
+
+/// Deletes one event. Whoever calls has written its hole first, where it lies in a batch.
+pub fn delete(tx: &WriteTx<'_>, seq: Seq) -> Result<()> {
+    tx.execute("DELETE FROM events WHERE seq = ?1", [seq]).map(|_| ())
+}
+
+/// How many events there are.
+pub fn count(tx: &ReadTx<'_>) -> Result<i64> {
+    tx.conn().query_row("SELECT count(*) FROM events", [], |r| r.get(0)).map_err(|e| open::error("counting events", e))
+}

@@ -1,0 +1,137 @@
+//! The `frozen` table: lines frozen when they were made (visit snapshots, counts, decisions, withdrawals, losses, clock
+//! steps). Must never be updated: a later line supersedes an earlier one. Rendering them reads nothing mutable.
+
+use rusqlite::Row;
+use serde::Serialize;
+
+use crate::base::error::Result;
+use crate::base::id::{Salt, Seq};
+use crate::base::time::Millis;
+use crate::domain::event::Lane;
+use crate::domain::line::LineKind;
+use crate::domain::visitor::Rights;
+use crate::store::{ReadTx, WriteTx, open, row};
+
+/// One frozen line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrozenRow {
+    /// Its number.
+    pub seq: Seq,
+    /// The lane it leaves by.
+    pub lane: Lane,
+    /// What it tells.
+    pub kind: LineKind,
+    /// Birth epoch.
+    pub epoch_id: i64,
+    /// The site's row.
+    pub site_id: Option<i64>,
+    /// The visitor it is about.
+    pub visitor_id: Option<i64>,
+    /// Lowest number of a row it was made from: floors apply by it.
+    pub first_seq: Seq,
+    /// When what it tells was received.
+    pub received: Millis,
+    /// When what it tells happened.
+    pub corrected: Millis,
+    /// What it may be used for.
+    pub rights: Rights,
+    /// Destroyed with the row.
+    pub salt: Salt,
+    /// The line's own fields: a JSON object.
+    pub body: String,
+}
+
+pub(in crate::store) const COLUMNS: &str = "f.seq, f.lane, f.kind, f.epoch_id, f.site_id, f.visitor_id, f.first_seq, \
+    f.received_at, f.corrected_at, f.flags, f.consent_seq, f.exempt, f.salt, f.body";
+
+/// How many columns [`COLUMNS`] names.
+pub(in crate::store) const WIDTH: usize = 14;
+
+pub(in crate::store) fn from_row(r: &Row<'_>) -> rusqlite::Result<FrozenRow> {
+    let lane: i64 = r.get(1)?;
+    Ok(FrozenRow {
+        seq: r.get(0)?,
+        lane: Lane::from_code(lane).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, lane))?,
+        kind: row::word(r.get_ref(2)?, LineKind::parse)?,
+        epoch_id: r.get(3)?,
+        site_id: r.get(4)?,
+        visitor_id: r.get(5)?,
+        first_seq: r.get(6)?,
+        received: r.get(7)?,
+        corrected: r.get(8)?,
+        rights: Rights { flags: r.get(9)?, basis_id: 0, consent_seq: r.get(10)?, exempt: r.get(11)? },
+        salt: r.get(12)?,
+        body: r.get(13)?,
+    })
+}
+
+/// Freezes a line.
+pub fn insert(tx: &WriteTx<'_>, f: &FrozenRow) -> Result<()> {
+    tx.execute(
+        "INSERT INTO frozen (seq, lane, kind, epoch_id, site_id, visitor_id, first_seq, received_at, corrected_at, flags, \
+         consent_seq, exempt, salt, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        rusqlite::params![
+            f.seq,
+            f.lane.code(),
+            f.kind.word(),
+            f.epoch_id,
+            f.site_id,
+            f.visitor_id,
+            f.first_seq,
+            f.received,
+            f.corrected,
+            f.rights.flags,
+            f.rights.consent_seq,
+            f.rights.exempt,
+            f.salt,
+            f.body,
+        ],
+    )
+    .map(|_| ())
+}
+
+/// Freezes a line of the consent lane that is about nobody: a loss, a step of the clock. Returns its number.
+pub fn note(tx: &WriteTx<'_>, kind: LineKind, body: &impl Serialize) -> Result<Seq> {
+    let seq = tx.next_seq();
+    let line = FrozenRow {
+        seq,
+        lane: Lane::Consent,
+        kind,
+        epoch_id: tx.identity().epoch_id,
+        site_id: None,
+        visitor_id: None,
+        first_seq: seq,
+        received: tx.now(),
+        corrected: tx.now(),
+        rights: Rights::default(),
+        salt: Salt::mint(),
+        body: serde_json::to_string(body).expect("invariant: a body has string keys"),
+    };
+    insert(tx, &line)?;
+    Ok(seq)
+}
+
+/// Numbers of a visitor's lines made from rows at or below a floor, at most `limit`; decisions and withdrawals stay.
+pub fn of_visitor_upto(tx: &ReadTx<'_>, visitor_id: i64, floor: Seq, limit: i64) -> Result<Vec<Seq>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT seq FROM frozen WHERE visitor_id = ?1 AND first_seq <= ?2 AND kind = 'visit' ORDER BY seq LIMIT ?3",
+        )
+        .and_then(|mut s| s.query_map((visitor_id, floor, limit), |r| r.get(0))?.collect())
+        .map_err(|e| open::error("reading a visitor's lines", e))
+}
+
+/// The oldest lines of a kind as (seq, received), at most `limit` (retention).
+pub fn oldest(tx: &ReadTx<'_>, limit: i64) -> Result<Vec<(Seq, LineKind, Millis)>> {
+    tx.conn()
+        .prepare_cached("SELECT seq, kind, received_at FROM frozen ORDER BY seq LIMIT ?1")
+        .and_then(|mut s| {
+            s.query_map([limit], |r| Ok((r.get(0)?, row::word(r.get_ref(1)?, LineKind::parse)?, r.get(2)?)))?.collect()
+        })
+        .map_err(|e| open::error("reading the oldest lines", e))
+}
+
+/// Deletes a line. Whoever calls has written its hole first, where it lies in a batch.
+pub fn delete(tx: &WriteTx<'_>, seq: Seq) -> Result<()> {
+    tx.execute("DELETE FROM frozen WHERE seq = ?1", [seq]).map(|_| ())
+}

@@ -1,0 +1,281 @@
+//! Lines of a lane, read from the rows they are made of: events with what they refer to, and frozen lines.
+//! Owns no table. Must never read anything mutable into a line's bytes: what a line shows of a page, visit or visitor is
+//! immutable there and leaves with the line's own row. Invariant: numbers rise; a line read twice renders to the same
+//! bytes; rows kept under the operator's exemption are no lines at all.
+
+use std::ops::ControlFlow;
+
+use rusqlite::Row;
+
+use crate::base::error::{Error, Result};
+use crate::base::id::{EdgeId, Epoch, Seq, VisitorRef, uuid_text};
+use crate::base::time::Millis;
+use crate::domain::body::EventBody;
+use crate::domain::event::{EventType, Lane};
+use crate::domain::line::{About, Line, LineKind};
+use crate::domain::referrer;
+use crate::domain::stored::EventRow;
+use crate::store::frozen::FrozenRow;
+use crate::store::{ReadTx, epochs, events, frozen, meta, open};
+
+/// A line and the row of its birth epoch.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The line.
+    pub line: Line,
+    /// Row of its birth epoch.
+    pub epoch_id: i64,
+    /// Its visitor, where the decisions of that visitor do not lie in the consent lane yet.
+    pub undisclosed: Option<VisitorRef>,
+}
+
+/// Origins by epoch row, read once per scan.
+struct Origins(Vec<(i64, EdgeId, Epoch)>);
+
+impl Origins {
+    fn load(tx: &ReadTx<'_>) -> Result<Self> {
+        Ok(Origins(epochs::all(tx)?.into_iter().map(|e| (e.id, e.edge, e.epoch)).collect()))
+    }
+
+    fn get(&self, epoch_id: i64) -> Result<(EdgeId, Epoch)> {
+        let found = self.0.iter().find(|(id, ..)| *id == epoch_id);
+        found
+            .map(|(_, edge, epoch)| (*edge, *epoch))
+            .ok_or_else(|| Error::storage(format!("epoch row {epoch_id} is missing")))
+    }
+}
+
+/// Edge and epoch of an epoch row.
+pub fn origin(tx: &ReadTx<'_>, epoch_id: i64) -> Result<(EdgeId, Epoch)> {
+    Origins::load(tx)?.get(epoch_id)
+}
+
+/// The newest number committed: every row at or below it is in this snapshot.
+pub fn newest_seq(tx: &ReadTx<'_>) -> Result<Seq> {
+    meta::last_seq(tx.conn()).map(Seq)
+}
+
+/// The part of a lane that [`each`] walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The lane.
+    pub lane: Lane,
+    /// Behind this number.
+    pub after: Seq,
+    /// Up to this number.
+    pub upto: Seq,
+}
+
+/// The rows of a lane, in SQL. The partial index serves every lane but `pages`, which is nearly every row and read by
+/// its key.
+fn of_lane(lane: Lane) -> &'static str {
+    if lane == Lane::Pages { "+e.lane = ?1 AND e.exempt = 0" } else { "e.lane = ?1 AND e.lane <> 2 AND e.exempt = 0" }
+}
+
+const JOINS: &str = "JOIN visits v ON v.visit_id = e.visit_id JOIN visitors w ON w.visitor_id = v.visitor_id \
+    JOIN sites t ON t.site_id = e.site_id LEFT JOIN pages p ON p.page_id = e.seq \
+    LEFT JOIN sessions n ON n.session_id = e.session_id";
+
+/// A visitor may have said no to sharing before it had rows: then there is no floor row, and nothing to cover.
+const SHARE_FLOOR: &str = "CASE WHEN w.floors & 16 THEN coalesce((SELECT floor_seq FROM floors g \
+    WHERE g.visitor_id = w.visitor_id AND g.purpose = 4), 0) ELSE 0 END";
+
+const REFERRED: &str = "w.visitor_id, w.visitor_ref, w.measure_floor, w.disclosed, t.name, v.visit_uuid, v.stream, p.url, \
+    p.screen, p.title, p.language, p.category, n.session_uuid";
+
+/// Hands the lines of a stretch to `take`, in order, until it breaks off. Errors: `Storage`; those of `take`.
+pub fn each(tx: &ReadTx<'_>, stretch: Stretch, mut take: impl FnMut(Found) -> Result<ControlFlow<()>>) -> Result<()> {
+    let origins = Origins::load(tx)?;
+    let Stretch { lane, after, upto } = stretch;
+    let sql = format!(
+        "SELECT {}, {REFERRED}, {SHARE_FLOOR} FROM events e {JOINS} WHERE {} AND e.seq > ?2 AND e.seq <= ?3 ORDER BY e.seq",
+        events::COLUMNS,
+        of_lane(lane)
+    );
+    let mut events = tx.conn().prepare_cached(&sql).map_err(|e| open::error("preparing to read lines", e))?;
+    let sql = format!(
+        "SELECT {}, t.name, coalesce(w.measure_floor, 0), {SHARE_FLOOR}, CASE WHEN w.disclosed = 0 THEN w.visitor_ref END FROM frozen f \
+         LEFT JOIN sites t ON t.site_id = f.site_id LEFT JOIN visitors w ON w.visitor_id = f.visitor_id \
+         WHERE f.lane = ?1 AND f.seq > ?2 AND f.seq <= ?3 AND f.exempt = 0 ORDER BY f.seq",
+        frozen::COLUMNS
+    );
+    let mut frozen = tx.conn().prepare_cached(&sql).map_err(|e| open::error("preparing to read frozen lines", e))?;
+    let reading = |e| open::error("reading lines", e);
+    let mut event_rows = events.query((lane.code(), after, upto)).map_err(reading)?;
+    let mut frozen_rows = frozen.query((lane.code(), after, upto)).map_err(reading)?;
+    let mut event = next_event(&mut event_rows, &origins)?;
+    let mut other = next_frozen(&mut frozen_rows, &origins)?;
+    loop {
+        let event_first = match (&event, &other) {
+            (None, None) => return Ok(()),
+            (Some(a), Some(b)) => a.line.seq < b.line.seq,
+            (a, _) => a.is_some(),
+        };
+        let next = if event_first {
+            std::mem::replace(&mut event, next_event(&mut event_rows, &origins)?)
+        } else {
+            std::mem::replace(&mut other, next_frozen(&mut frozen_rows, &origins)?)
+        };
+        if let Some(found) = next
+            && take(found)?.is_break()
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// Lines of `lane` behind `after` and up to `upto`, in order, at most `limit`.
+pub fn scan(tx: &ReadTx<'_>, lane: Lane, after: Seq, upto: Seq, limit: usize) -> Result<Vec<Found>> {
+    let mut out = Vec::new();
+    each(tx, Stretch { lane, after, upto }, |found| {
+        out.push(found);
+        Ok(if out.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(out)
+}
+
+/// One line.
+pub fn one(tx: &ReadTx<'_>, lane: Lane, seq: Seq) -> Result<Option<Found>> {
+    Ok(scan(tx, lane, Seq(seq.0 - 1), seq, 1)?.pop())
+}
+
+/// How many rows of a stretch may become lines (counted up to `most`), and when the first of them was received.
+pub fn waiting(tx: &ReadTx<'_>, stretch: Stretch, most: i64) -> Result<(i64, Option<Millis>)> {
+    let Stretch { lane, after, upto } = stretch;
+    let sql = format!(
+        "SELECT count(*), min(at) FROM (SELECT at FROM (SELECT e.received_at AS at FROM events e WHERE {} AND e.seq > ?2 \
+         AND e.seq <= ?3 ORDER BY e.seq LIMIT ?4) UNION ALL SELECT at FROM (SELECT f.received_at AS at FROM frozen f WHERE f.lane = ?1 \
+         AND f.seq > ?2 AND f.seq <= ?3 AND f.exempt = 0 ORDER BY f.seq LIMIT ?4))",
+        of_lane(lane)
+    );
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row((lane.code(), after, upto, most), |r| Ok((r.get(0)?, r.get(1)?))))
+        .map_err(|e| open::error("counting what waits in a lane", e))
+}
+
+/// When the first row of a stretch was received; `None` where the stretch is empty.
+pub fn first_received(tx: &ReadTx<'_>, stretch: Stretch) -> Result<Option<Millis>> {
+    // each side gives its first row only: the lowest number came first
+    waiting(tx, stretch, 1).map(|(_, at)| at)
+}
+
+fn next_event(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option<Found>> {
+    let reading = |e| open::error("reading an event's line", e);
+    let Some(row) = rows.next().map_err(reading)? else { return Ok(None) };
+    let event = events::from_row(row).map_err(reading)?;
+    let referred = Referred::from_row(row).map_err(reading)?;
+    event_line(event, referred, origins).map(Some)
+}
+
+fn next_frozen(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option<Found>> {
+    let reading = |e| open::error("reading a frozen line", e);
+    let Some(row) = rows.next().map_err(reading)? else { return Ok(None) };
+    frozen_line(row, origins).map(Some)
+}
+
+/// What an event line shows of the rows it refers to; all of it immutable there.
+struct Referred {
+    about: About,
+    visitor: VisitorRef,
+    disclosed: bool,
+    site: String,
+    visit: [u8; 16],
+    stream: String,
+    url: Option<String>,
+    screen: Option<String>,
+    title: Option<String>,
+    language: Option<String>,
+    category: Option<String>,
+    session: Option<[u8; 16]>,
+}
+
+impl Referred {
+    fn from_row(r: &Row<'_>) -> rusqlite::Result<Self> {
+        let at = events::WIDTH;
+        Ok(Referred {
+            about: About { visitor_id: r.get(at)?, measure_floor: r.get(at + 2)?, share_floor: r.get(at + 13)? },
+            visitor: r.get(at + 1)?,
+            disclosed: r.get(at + 3)?,
+            site: r.get(at + 4)?,
+            visit: r.get(at + 5)?,
+            stream: r.get(at + 6)?,
+            url: r.get(at + 7)?,
+            screen: r.get(at + 8)?,
+            title: r.get(at + 9)?,
+            language: r.get(at + 10)?,
+            category: r.get(at + 11)?,
+            session: r.get(at + 12)?,
+        })
+    }
+}
+
+fn event_line(e: EventRow, r: Referred, origins: &Origins) -> Result<Found> {
+    let referrer = e.referrer.as_deref().map(referrer::whole);
+    let body = EventBody {
+        name: &e.name,
+        event_type: EventType::word(e.event_type),
+        stream: &r.stream,
+        visitor_ref: r.visitor.to_string(),
+        visit_id: uuid_text(&r.visit),
+        session_id: r.session.as_ref().map(uuid_text),
+        page_seq: e.page_id,
+        url: e.url.as_deref().or(r.url.as_deref()),
+        screen: r.screen.as_deref(),
+        title: e.title.as_deref().or(r.title.as_deref()),
+        language: r.language.as_deref(),
+        category: r.category.as_deref(),
+        search_query: e.search_query.as_deref(),
+        client_at: e.client_at.map(|at| at.rfc3339()),
+        sent_at: e.sent_at.map(|at| at.rfc3339()),
+        clock_state: e.clock_state.word(),
+        basis_id: e.rights.basis_id,
+        referrer: referrer.as_deref(),
+        attributes: e.attributes.as_deref(),
+        attribute_types: e.attribute_types.as_deref(),
+        conversation: e.conversation.as_deref(),
+    };
+    let line = Line {
+        kind: LineKind::Event,
+        seq: e.seq,
+        first_seq: e.seq,
+        origin: origins.get(e.epoch_id)?,
+        site: Some(r.site),
+        event_id: Some(e.event_id.to_string()),
+        received: e.received,
+        corrected: e.corrected,
+        rights: e.rights,
+        salt: e.salt,
+        about: Some(r.about),
+        body: body.text(),
+    };
+    Ok(Found { line, epoch_id: e.epoch_id, undisclosed: (!r.disclosed).then_some(r.visitor) })
+}
+
+/// A frozen row, its site, its visitor's floors (measure, share), and the visitor where it is not disclosed yet.
+type FrozenParts = (FrozenRow, Option<String>, Seq, Seq, Option<VisitorRef>);
+
+fn frozen_line(row: &Row<'_>, origins: &Origins) -> Result<Found> {
+    let at = frozen::WIDTH;
+    let read = |r: &Row<'_>| -> rusqlite::Result<FrozenParts> {
+        Ok((frozen::from_row(r)?, r.get(at)?, r.get(at + 1)?, r.get(at + 2)?, r.get(at + 3)?))
+    };
+    let (f, site, measure_floor, share_floor, undisclosed) =
+        read(row).map_err(|e| open::error("reading a frozen line", e))?;
+    let inside = f.body.strip_prefix('{').and_then(|b| b.strip_suffix('}')).unwrap_or(&f.body).to_owned();
+    let line = Line {
+        kind: f.kind,
+        seq: f.seq,
+        first_seq: f.first_seq,
+        origin: origins.get(f.epoch_id)?,
+        site,
+        event_id: None,
+        received: f.received,
+        corrected: f.corrected,
+        rights: f.rights,
+        salt: f.salt,
+        about: f.visitor_id.map(|visitor_id| About { visitor_id, measure_floor, share_floor }),
+        body: inside,
+    };
+    Ok(Found { line, epoch_id: f.epoch_id, undisclosed })
+}

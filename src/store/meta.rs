@@ -1,0 +1,84 @@
+//! The `meta` and `seq` tables: the newest known time, small facts, and the one counter over everything.
+//! Must never be read on the way of an event. Invariant: `seq.last` is never lower than any seq in the file.
+
+use rusqlite::OptionalExtension;
+
+use crate::base::error::Result;
+use crate::base::time::Millis;
+use crate::store::{ReadTx, WriteTx, open};
+
+/// The newest time ever committed.
+const NEWEST: &str = "newest_at";
+/// The disk budget decided at first start, bytes.
+const BUDGET: &str = "disk_budget_bytes";
+
+/// Puts the first rows into a fresh file.
+pub(in crate::store) fn begin(conn: &rusqlite::Connection) -> Result<()> {
+    conn.execute("INSERT INTO seq (one, last) VALUES (1, 0)", [])
+        .map(|_| ())
+        .map_err(|e| open::error("writing the first rows", e))
+}
+
+/// The counter as it was last committed.
+pub(in crate::store) fn last_seq(conn: &rusqlite::Connection) -> Result<i64> {
+    conn.query_row("SELECT last FROM seq WHERE one = 1", [], |r| r.get(0))
+        .map_err(|e| open::error("reading the counter", e))
+}
+
+/// Is the row of the counter there?
+pub(in crate::store) fn has_counter(conn: &rusqlite::Connection) -> Result<bool> {
+    conn.query_row("SELECT count(*) = 1 FROM seq", [], |r| r.get(0)).map_err(|e| open::error("reading the counter", e))
+}
+
+/// Writes the counter, once per commit group.
+pub(in crate::store) fn save_seq(conn: &rusqlite::Connection, last: i64) -> Result<()> {
+    conn.prepare_cached("UPDATE seq SET last = ?1 WHERE one = 1")
+        .and_then(|mut s| s.execute([last]))
+        .map(|_| ())
+        .map_err(|e| open::error("writing the counter", e))
+}
+
+fn number(tx: &ReadTx<'_>, key: &str) -> Result<Option<i64>> {
+    tx.conn()
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")
+        .and_then(|mut s| s.query_row([key], |r| r.get(0)).optional())
+        .map_err(|e| open::error("reading a fact of the database", e))
+}
+
+fn set_number(tx: &WriteTx<'_>, key: &str, value: i64) -> Result<()> {
+    tx.execute(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )
+    .map(|_| ())
+}
+
+/// The newest time this database knows of (contract 3, clock guard).
+pub fn newest_at(tx: &ReadTx<'_>) -> Result<Millis> {
+    Ok(Millis(number(tx, NEWEST)?.unwrap_or(0)))
+}
+
+/// Remembers a newer time.
+pub fn set_newest_at(tx: &WriteTx<'_>, at: Millis) -> Result<()> {
+    set_number(tx, NEWEST, at.0)
+}
+
+/// The disk budget decided at first start, bytes.
+pub fn disk_budget(tx: &ReadTx<'_>) -> Result<Option<u64>> {
+    Ok(number(tx, BUDGET)?.and_then(|bytes| u64::try_from(bytes).ok()))
+}
+
+/// Decides the disk budget.
+pub fn set_disk_budget(tx: &WriteTx<'_>, bytes: u64) -> Result<()> {
+    set_number(tx, BUDGET, i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
+/// A small fact under a key of the caller (upkeep's watermarks).
+pub fn fact(tx: &ReadTx<'_>, key: &str) -> Result<Option<i64>> {
+    number(tx, key)
+}
+
+/// Sets a small fact.
+pub fn set_fact(tx: &WriteTx<'_>, key: &str, value: i64) -> Result<()> {
+    set_number(tx, key, value)
+}

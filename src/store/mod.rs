@@ -1,0 +1,324 @@
+//! Floor 2: the SQLite file and everything beside it. The only floor that names rusqlite.
+//! Owns `Store`, and `ReadTx` / `WriteTx`, the only things a table function accepts. Must never decide anything.
+//! Invariant: one writer thread changes the file; whatever it answered is committed and on disk.
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use rusqlite::Connection;
+
+use crate::base::digest::HashKey;
+use crate::base::error::{Error, Result};
+use crate::base::id::Seq;
+use crate::base::time::{Clock, Millis};
+
+pub mod agents;
+pub mod ages;
+pub mod attempts;
+pub mod backup;
+pub mod bases;
+pub mod batches;
+pub mod counts;
+pub mod cursors;
+pub mod damage;
+pub mod decisions;
+pub mod denials;
+pub mod disclosure;
+pub mod edge;
+pub mod epochs;
+pub mod events;
+pub mod files;
+pub mod floors;
+pub mod frozen;
+pub mod hardware;
+pub mod held;
+pub mod holes;
+pub mod identities;
+pub mod imports;
+pub mod lines;
+pub mod meta;
+pub mod migrate;
+pub mod open;
+pub mod pages;
+pub mod personal;
+pub mod queries;
+pub mod reader;
+pub mod refusals;
+pub mod rights_log;
+pub mod row;
+pub mod sessions;
+pub mod sites;
+pub mod space;
+pub mod sums;
+pub mod tallies;
+pub mod visitors;
+pub mod visits;
+pub mod writer;
+
+use self::held::Held;
+use self::reader::Readers;
+use self::writer::Pen;
+
+/// A read transaction: a snapshot of at most a few seconds (`reader.rs`).
+pub struct ReadTx<'c> {
+    conn: &'c Connection,
+}
+
+impl<'c> ReadTx<'c> {
+    pub(in crate::store) fn new(conn: &'c Connection) -> Self {
+        ReadTx { conn }
+    }
+
+    pub(in crate::store) fn conn(&self) -> &'c Connection {
+        self.conn
+    }
+}
+
+/// The pen's transaction: one commit group. What it holds back (visitors, visits, pages, events, counters) is written
+/// once at the group's end; [`WriteTx::settle`] writes it earlier for whoever must read it back by SQL.
+pub struct WriteTx<'c> {
+    read: ReadTx<'c>,
+    held: &'c RefCell<Held>,
+    identity: &'c Identity,
+    now: Millis,
+}
+
+impl<'c> Deref for WriteTx<'c> {
+    type Target = ReadTx<'c>;
+
+    fn deref(&self) -> &ReadTx<'c> {
+        &self.read
+    }
+}
+
+impl WriteTx<'_> {
+    /// The pen's time of this group.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Who this database belongs to.
+    pub fn identity(&self) -> &Identity {
+        self.identity
+    }
+
+    /// The next number of the one counter.
+    pub fn next_seq(&self) -> Seq {
+        let mut held = self.held.borrow_mut();
+        held.last_seq += 1;
+        held.writes += 1;
+        Seq(held.last_seq)
+    }
+
+    /// The newest number given out.
+    pub fn last_seq(&self) -> Seq {
+        Seq(self.held.borrow().last_seq)
+    }
+
+    /// Writes all that is held back, so that SQL sees it.
+    pub fn settle(&self) -> Result<()> {
+        held::settle(self)
+    }
+
+    pub(in crate::store) fn held(&self) -> &RefCell<Held> {
+        self.held
+    }
+
+    /// Rows that this connection has changed since it was opened; only differences mean anything.
+    pub fn changes(&self) -> u64 {
+        self.conn().total_changes()
+    }
+
+    /// Runs one cached statement that changes rows; returns how many.
+    pub(in crate::store) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+        self.held.borrow_mut().writes += 1;
+        self.conn().prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(|e| open::error("writing a row", e))
+    }
+}
+
+/// Who a database belongs to, and its secrets. Loaded once; never changes while the process lives.
+#[derive(Debug)]
+pub struct Identity {
+    /// The edge's keys and numbers.
+    pub edge: edge::Edge,
+    /// The row of the current epoch.
+    pub epoch_id: i64,
+    /// Key of content hashes, id hashes and visitor tokens.
+    pub hash_key: HashKey,
+}
+
+/// What the store needs to know at start.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Jobs that may wait for the pen; more are refused as busy.
+    pub queue_max: usize,
+    /// Events of one commit group at the most.
+    pub group_max: usize,
+    /// Read connections.
+    pub readers: usize,
+    /// Longest a reader may live, ms.
+    pub read_ms_max: u64,
+    /// WAL size at which a backup gives way, bytes.
+    pub wal_bytes_max: u64,
+    /// Keep edge id and keys on other hardware.
+    pub pin: bool,
+}
+
+impl StoreOptions {
+    /// The defaults for a data directory.
+    pub fn at(data_dir: impl Into<PathBuf>) -> Self {
+        StoreOptions {
+            data_dir: data_dir.into(),
+            queue_max: 4096,
+            group_max: 4096,
+            readers: 4,
+            read_ms_max: 5_000,
+            wal_bytes_max: 64 << 20,
+            pin: false,
+        }
+    }
+}
+
+/// Things worth telling whoever started the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The database was made now.
+    Fresh,
+    /// It was damaged and is kept aside there; a fresh one serves, with this many rights replayed.
+    Damaged {
+        /// Where the damaged file lies.
+        aside: PathBuf,
+        /// Why it counts as damaged.
+        why: String,
+        /// Rights taken over from `rights.log`.
+        rights: usize,
+    },
+    /// The machine is another one: a new edge id and epoch were minted.
+    OtherHardware,
+    /// It was migrated from this schema version, after a snapshot there.
+    Migrated {
+        /// The version found.
+        from: i64,
+        /// The snapshot taken before.
+        snapshot: PathBuf,
+    },
+}
+
+/// The open database of one data directory, held by this process alone.
+pub struct Store {
+    pen: Pen,
+    readers: Arc<Readers>,
+    identity: Arc<Identity>,
+    options: StoreOptions,
+    notes: Vec<Note>,
+    clock: Arc<dyn Clock>,
+    pressure: AtomicU8,
+    _lock: open::Lock,
+}
+
+impl Store {
+    /// Opens (or makes) the database for writing and takes the lock.
+    /// Errors: `Conflict` if another process holds it, `Config` for a newer schema, `Storage`.
+    pub fn open(options: &StoreOptions, clock: Arc<dyn Clock>) -> Result<Store> {
+        let lock = open::Lock::take(&options.data_dir)?;
+        let (conn, identity, notes) = damage::open_or_replace(options, &*clock)?;
+        let identity = Arc::new(identity);
+        let path = open::database_path(&options.data_dir);
+        let readers = Arc::new(Readers::new(path, options.readers, options.read_ms_max));
+        let pen = Pen::start(conn, options, Arc::clone(&identity), Arc::clone(&clock))?;
+        let pressure = AtomicU8::new(0);
+        Ok(Store { pen, readers, identity, options: options.clone(), notes, clock, pressure, _lock: lock })
+    }
+
+    /// What happened at start.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// Who the database belongs to.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// The one writer.
+    pub fn pen(&self) -> &Pen {
+        &self.pen
+    }
+
+    /// Now, by the clock it was opened with.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.options.data_dir
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &StoreOptions {
+        &self.options
+    }
+
+    /// Runs `work` on a snapshot. Errors: `Busy` if it lasts longer than `read_ms_max`; those of `work`.
+    pub fn read<T>(&self, work: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
+        self.readers.read(work)
+    }
+
+    /// Used disk budget, percent: set by upkeep, read by ingest.
+    pub fn pressure(&self) -> u8 {
+        self.pressure.load(Ordering::Relaxed)
+    }
+
+    /// Tells the used disk budget, percent.
+    pub fn set_pressure(&self, percent: u8) {
+        self.pressure.store(percent, Ordering::Relaxed);
+    }
+
+    /// Stops the pen: drains the queue, checkpoints, closes.
+    pub fn close(self) -> Result<()> {
+        self.pen.stop()?;
+        damage::clean_stop(&self.options.data_dir)
+    }
+}
+
+/// A database opened for reading only, beside whoever writes it.
+pub struct Reading {
+    readers: Readers,
+    data_dir: PathBuf,
+}
+
+impl Reading {
+    /// Opens an existing database read-only. Errors: `NotFound` without one, `Config` for another schema version.
+    pub fn open(data_dir: &Path, read_ms_max: u64) -> Result<Reading> {
+        let path = open::database_path(data_dir);
+        if !path.exists() {
+            return Err(Error::not_found(format!("no database at {}", path.display()))
+                .code("no_database")
+                .remedy("start `wayside serve` once, or name the data directory with --data-dir"));
+        }
+        let readers = Readers::new(path, 1, read_ms_max);
+        readers.read(|tx| migrate::expect_current(tx.conn()))?;
+        Ok(Reading { readers, data_dir: data_dir.to_owned() })
+    }
+
+    /// Runs `work` on a snapshot.
+    pub fn read<T>(&self, work: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
+        self.readers.read(work)
+    }
+
+    /// Key of id hashes; `None` before the first start. Errors: `Config` where the edge's files are not whole.
+    pub fn hash_key(&self) -> Result<Option<HashKey>> {
+        Ok(edge::Edge::load(&self.data_dir)?.map(|edge| edge.hash_key))
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+}

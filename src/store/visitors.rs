@@ -1,0 +1,235 @@
+//! The `visitors` table: one browser or device, at a kiosk one person's turn.
+//! Held by the pen within a group and written once at its end. Must never decide what a visitor allowed.
+//! Invariant: whoever takes a visitor out of the cache puts it back, or the group fails.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, Row};
+
+use crate::base::error::Result;
+use crate::base::id::{ClientId, Seq};
+use crate::base::time::Millis;
+use crate::domain::consent::Standing;
+use crate::domain::visitor::{Rights, Visitor};
+use crate::store::{ReadTx, WriteTx, open};
+
+const COLUMNS: &str = "visitor_id, site_id, key, visitor_ref, first_seq, first_seen_at, last_seen_at, visit_count, \
+    page_count, event_count, granted, denied, signal_shown, measure_floor, floors, disclosed, flags, basis_id, \
+    consent_seq, exempt";
+
+const INSERT: &str = "INSERT INTO visitors (visitor_id, site_id, key, visitor_ref, first_seq, first_seen_at, last_seen_at, \
+    visit_count, page_count, event_count, granted, denied, signal_shown, measure_floor, floors, disclosed, flags, \
+    basis_id, consent_seq, exempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
+    ?18, ?19, ?20)";
+
+const UPDATE: &str = "UPDATE visitors SET last_seen_at = ?2, visit_count = ?3, page_count = ?4, event_count = ?5, \
+    granted = ?6, denied = ?7, signal_shown = ?8, measure_floor = ?9, floors = ?10, disclosed = ?11, flags = ?12, \
+    basis_id = ?13, consent_seq = ?14, exempt = ?15 WHERE visitor_id = ?1";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Clean,
+    New,
+    Changed,
+}
+
+/// Visitors the pen knows.
+#[derive(Default)]
+pub(in crate::store) struct Cache {
+    by_key: HashMap<(i64, ClientId), (Visitor, State)>,
+    touched: Vec<(i64, ClientId)>,
+}
+
+impl Cache {
+    pub(in crate::store) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Visitor> {
+    Ok(Visitor {
+        id: row.get(0)?,
+        site_id: row.get(1)?,
+        key: row.get(2)?,
+        visitor_ref: row.get(3)?,
+        first_seq: row.get(4)?,
+        first_seen: row.get(5)?,
+        last_seen: row.get(6)?,
+        visit_count: row.get(7)?,
+        page_count: row.get(8)?,
+        event_count: row.get(9)?,
+        standing: Standing {
+            granted: row.get(10)?,
+            denied: row.get(11)?,
+            signal_shown: row.get(12)?,
+            consent_seq: row.get(18)?,
+        },
+        measure_floor: row.get(13)?,
+        floors: row.get(14)?,
+        disclosed: row.get(15)?,
+        rights: Rights { flags: row.get(16)?, basis_id: row.get(17)?, consent_seq: row.get(18)?, exempt: row.get(19)? },
+    })
+}
+
+/// Finds a visitor by the client's id.
+pub fn find(tx: &ReadTx<'_>, site_id: i64, key: &ClientId) -> Result<Option<Visitor>> {
+    let sql = format!("SELECT {COLUMNS} FROM visitors WHERE site_id = ?1 AND key = ?2");
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row((site_id, key), from_row).optional())
+        .map_err(|e| open::error("finding a visitor", e))
+}
+
+/// A visitor by its row.
+pub fn get(tx: &ReadTx<'_>, visitor_id: i64) -> Result<Option<Visitor>> {
+    let sql = format!("SELECT {COLUMNS} FROM visitors WHERE visitor_id = ?1");
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row([visitor_id], from_row).optional())
+        .map_err(|e| open::error("reading a visitor", e))
+}
+
+/// Takes a visitor for changing; [`keep`] gives it back.
+pub fn take(tx: &WriteTx<'_>, site_id: i64, key: &ClientId) -> Result<Option<Visitor>> {
+    let place = (site_id, key.clone());
+    if let Some((visitor, _)) = tx.held().borrow().visitors.by_key.get(&place) {
+        return Ok(Some(visitor.clone()));
+    }
+    let Some(visitor) = find(tx, site_id, key)? else { return Ok(None) };
+    tx.held().borrow_mut().visitors.by_key.insert(place, (visitor.clone(), State::Clean));
+    Ok(Some(visitor))
+}
+
+/// Holds a visitor back until the group's end; one never kept before is new.
+pub fn keep(tx: &WriteTx<'_>, visitor: Visitor) {
+    let mut held = tx.held().borrow_mut();
+    held.writes += 1;
+    let place = (visitor.site_id, visitor.key.clone());
+    let state = match held.visitors.by_key.get(&place) {
+        None => State::New,
+        Some((_, State::Clean)) => State::Changed,
+        Some((_, state)) => *state,
+    };
+    let first_touch = !matches!(held.visitors.by_key.get(&place), Some((_, State::New | State::Changed)));
+    if first_touch {
+        held.visitors.touched.push(place.clone());
+    }
+    held.visitors.by_key.insert(place, (visitor, state));
+}
+
+/// Writes what changed.
+pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
+    let touched = std::mem::take(&mut tx.held().borrow_mut().visitors.touched);
+    for place in touched {
+        let mut held = tx.held().borrow_mut();
+        let Some((v, state)) = held.visitors.by_key.get_mut(&place) else { continue };
+        let result = match state {
+            State::Clean => Ok(0),
+            State::New => insert(tx, v),
+            State::Changed => update(tx, v),
+        };
+        *state = State::Clean;
+        result.map_err(|e| open::error("writing a visitor", e))?;
+    }
+    Ok(())
+}
+
+fn insert(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
+    tx.conn().prepare_cached(INSERT)?.execute(rusqlite::params![
+        v.id,
+        v.site_id,
+        v.key,
+        v.visitor_ref,
+        v.first_seq,
+        v.first_seen,
+        v.last_seen,
+        v.visit_count,
+        v.page_count,
+        v.event_count,
+        v.standing.granted,
+        v.standing.denied,
+        v.standing.signal_shown,
+        v.measure_floor,
+        v.floors,
+        v.disclosed,
+        v.rights.flags,
+        v.rights.basis_id,
+        v.standing.consent_seq,
+        v.rights.exempt,
+    ])
+}
+
+fn update(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
+    tx.conn().prepare_cached(UPDATE)?.execute(rusqlite::params![
+        v.id,
+        v.last_seen,
+        v.visit_count,
+        v.page_count,
+        v.event_count,
+        v.standing.granted,
+        v.standing.denied,
+        v.standing.signal_shown,
+        v.measure_floor,
+        v.floors,
+        v.disclosed,
+        v.rights.flags,
+        v.rights.basis_id,
+        v.standing.consent_seq,
+        v.rights.exempt,
+    ])
+}
+
+/// Forgets the cached copy, after a statement changed the row behind the cache.
+fn forget(tx: &WriteTx<'_>, visitor_id: i64) {
+    let mut held = tx.held().borrow_mut();
+    held.visitors.by_key.retain(|_, (v, _)| v.id != visitor_id);
+}
+
+/// The decisions of these visitors lie in the consent lane from now on. Call `settle` before.
+pub fn set_disclosed(tx: &WriteTx<'_>, visitor_ids: &[i64]) -> Result<()> {
+    for id in visitor_ids {
+        tx.execute("UPDATE visitors SET disclosed = 1 WHERE visitor_id = ?1", [id])?;
+    }
+    // one pass over the cache for all of them: a batch may disclose thousands
+    let known: std::collections::HashSet<&i64> = visitor_ids.iter().collect();
+    for (visitor, _) in tx.held().borrow_mut().visitors.by_key.values_mut() {
+        visitor.disclosed |= known.contains(&visitor.id);
+    }
+    Ok(())
+}
+
+/// Does a visitor have a visit?
+pub fn any_visit(tx: &ReadTx<'_>, visitor_id: i64) -> Result<bool> {
+    tx.conn()
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = ?1)")
+        .and_then(|mut s| s.query_row([visitor_id], |r| r.get(0)))
+        .map_err(|e| open::error("looking for a visitor's visits", e))
+}
+
+/// Visitors without a visit, last seen before `before` and first seen below the event `below`, at most `limit`
+/// (retention). The bound keeps the search among visitors older than every stored event.
+pub fn without_visits(tx: &ReadTx<'_>, before: Millis, below: Seq, limit: i64) -> Result<Vec<Visitor>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM visitors w WHERE visitor_id < ?2 AND last_seen_at < ?1 \
+         AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id) LIMIT ?3"
+    );
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_map((before, below, limit), from_row)?.collect())
+        .map_err(|e| open::error("finding visitors without visits", e))
+}
+
+/// Deletes a visitor whose rows are gone.
+pub fn delete(tx: &WriteTx<'_>, visitor_id: i64) -> Result<()> {
+    tx.settle()?;
+    tx.execute("DELETE FROM visitors WHERE visitor_id = ?1", [visitor_id])?;
+    forget(tx, visitor_id);
+    Ok(())
+}
+
+/// How many visitors there are.
+pub fn count(tx: &ReadTx<'_>) -> Result<i64> {
+    tx.conn()
+        .query_row("SELECT count(*) FROM visitors", [], |r| r.get(0))
+        .map_err(|e| open::error("counting visitors", e))
+}
