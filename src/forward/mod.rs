@@ -1,0 +1,270 @@
+//! Floor 3: forwarding. Seals what waits, puts sealed batches to every target, follows what they acknowledge.
+//! Owns the order of these steps; must never decide what a line shows (`domain/line.rs`) or who has which right.
+//! Invariants: an attempt is committed before its batch is rendered, and rendered from a snapshot taken after that; the
+//! consent lane goes first; one target's failure holds up no other. The database is the schedule: a kick only wakes.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::base::error::{Result, io};
+use crate::base::time::Clock;
+use crate::domain::event::Lane;
+use crate::store::Store;
+
+pub mod dir;
+pub mod encode;
+pub mod expire;
+pub mod inspect;
+pub mod options;
+pub mod retry;
+mod run;
+pub mod seal;
+pub mod status;
+pub mod target;
+pub mod verify;
+
+use self::dir::Dir;
+use self::options::{ForwardOptions, TargetKind, TargetOptions};
+use self::seal::{SealRules, Sealed};
+use self::target::{Key, Landed, Target};
+use self::verify::{Progress, Verified};
+
+/// Longest time between two looks at what waits.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Seals and delivers. One per process; every method may be called from any thread.
+pub struct Forwarder {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    rules: SealRules,
+    gzip_level: u32,
+    enabled: bool,
+    targets: Vec<Box<dyn Target>>,
+    bell: Bell,
+}
+
+/// A batch that reached a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The target.
+    pub target: String,
+    /// The batch.
+    pub key: Key,
+    /// How it landed.
+    pub landed: Landed,
+    /// Lines that are holes for this target.
+    pub holes: i64,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The target.
+    pub target: String,
+    /// The batch.
+    pub key: Key,
+    /// Stable word of the error.
+    pub code: &'static str,
+    /// What happened.
+    pub what: String,
+}
+
+/// What one round did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Batches sealed.
+    pub sealed: Vec<Sealed>,
+    /// Batches put.
+    pub sent: Vec<Sent>,
+    /// Attempts that failed.
+    pub failed: Vec<Failed>,
+    /// Batches newly acknowledged.
+    pub acknowledged: i64,
+    /// Batches that expired unacknowledged.
+    pub expired: i64,
+}
+
+impl Forwarder {
+    /// A forwarder to the configured targets. Nothing is made or sent before the first round.
+    pub fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        options: &ForwardOptions,
+        targets: &[TargetOptions],
+        edge_label: &str,
+    ) -> Self {
+        let opened = targets.iter().map(|target| -> Box<dyn Target> {
+            match target.kind {
+                TargetKind::Dir => Box::new(Dir::new(store.data_dir(), target)),
+            }
+        });
+        let targets = opened.collect();
+        Self::to(store, clock, options, targets, edge_label)
+    }
+
+    /// A forwarder to targets made elsewhere.
+    pub fn to(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        options: &ForwardOptions,
+        targets: Vec<Box<dyn Target>>,
+        edge_label: &str,
+    ) -> Self {
+        Forwarder {
+            rules: SealRules::new(options, edge_label),
+            gzip_level: options.gzip_level.min(9),
+            enabled: options.enabled,
+            store,
+            clock,
+            targets,
+            bell: Bell::default(),
+        }
+    }
+
+    /// The names of its targets.
+    pub fn target_names(&self) -> Vec<String> {
+        self.targets.iter().map(|target| target.name().to_owned()).collect()
+    }
+
+    /// One round in the calling thread: seals what is due, puts what is sealed, notes what was taken, expires what no
+    /// longer fits. `force` seals all that waits and tries failed targets at once. A failed put stands in the report.
+    /// Errors: `Busy`, `Storage`; every target has had its turn before.
+    pub fn run_once(&self, force: bool) -> Result<Report> {
+        let mut report = Report { sealed: self.seal_due(force)?, ..Report::default() };
+        let mut trouble = None;
+        for target in &self.targets {
+            if let Err(error) = self.serve(target.as_ref(), force, &mut report) {
+                trouble.get_or_insert(error.context(format_args!("forwarding to {}", target.name())));
+            }
+        }
+        trouble.map_or(Ok(report), Err)
+    }
+
+    /// Seals and delivers until [`Forwarder::stop`], each target in a thread of its own named `forward-<target>`.
+    /// Returns at once where forwarding is off. Errors: `Storage` if a thread cannot be started.
+    pub fn live(&self) -> Result<()> {
+        if !self.enabled {
+            return Ok(());
+        }
+        std::thread::scope(|scope| {
+            for target in &self.targets {
+                std::thread::Builder::new()
+                    .name(format!("forward-{}", target.name()))
+                    .spawn_scoped(scope, || self.live_target(target.as_ref()))
+                    .map_err(|e| {
+                        self.stop();
+                        io("starting a forwarder thread", e)
+                    })?;
+            }
+            self.live_sealing();
+            Ok(())
+        })
+    }
+
+    /// Something may be due: look now.
+    pub fn kick(&self) {
+        self.bell.ring(false);
+    }
+
+    /// Ends [`Forwarder::live`] after the batch in hand.
+    pub fn stop(&self) {
+        self.bell.ring(true);
+    }
+
+    fn live_sealing(&self) {
+        let mut heard = 0;
+        while !self.bell.stopped() {
+            match self.seal_due(false) {
+                Ok(sealed) if sealed.is_empty() => {}
+                Ok(_) => heard = self.bell.ring(false),
+                Err(error) => log::warn!("sealing: {error}"),
+            }
+            heard = self.bell.wait(heard, TICK);
+        }
+    }
+
+    fn live_target(&self, target: &dyn Target) {
+        let mut heard = 0;
+        while !self.bell.stopped() {
+            let mut report = Report::default();
+            if let Err(error) = self.serve(target, false, &mut report) {
+                log::warn!("forwarding to {}: {error}", target.name());
+            }
+            for failed in &report.failed {
+                log::warn!("forwarding {} to {}: {}", failed.key, failed.target, failed.what);
+            }
+            heard = self.bell.wait(heard, TICK);
+        }
+    }
+
+    /// Seals whatever is due in every lane, the consent lane first.
+    fn seal_due(&self, force: bool) -> Result<Vec<Sealed>> {
+        let mut out = Vec::new();
+        for lane in Lane::ALL {
+            while !self.bell.stopped()
+                && let Some(sealed) = seal::step(&self.store, lane, &self.rules, self.clock.now(), force)?
+            {
+                out.extend(sealed);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Checks all stored batches and the files of `dir` targets; every problem found is in the answer.
+    /// `progress` is told after each batch. Errors: `Busy`, `Storage`.
+    pub fn verify(&self, progress: Progress<'_>) -> Result<Verified> {
+        let keys = &self.store.identity().edge.keys;
+        let mut out = verify::stored(&*self.store, keys, &self.target_names(), progress)?;
+        for target in &self.targets {
+            let Some(folder) = target.folder() else { continue };
+            let missing = |key: Key| {
+                let last = target.watermark(key, key.batch_no - 1, key.batch_no)?;
+                Ok(last < key.batch_no)
+            };
+            verify::files_of(&*self.store, target.name(), &folder, keys, &missing, progress, &mut out)?;
+        }
+        Ok(out)
+    }
+}
+
+/// Wakes threads that wait for work, and tells them to stop.
+#[derive(Default)]
+struct Bell {
+    state: Mutex<Rung>,
+    woken: Condvar,
+}
+
+#[derive(Default)]
+struct Rung {
+    times: u64,
+    stop: bool,
+}
+
+impl Bell {
+    fn lock(&self) -> MutexGuard<'_, Rung> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rings; returns how often it has rung by now.
+    fn ring(&self, stop: bool) -> u64 {
+        let mut rung = self.lock();
+        rung.times += 1;
+        rung.stop |= stop;
+        self.woken.notify_all();
+        rung.times
+    }
+
+    fn stopped(&self) -> bool {
+        self.lock().stop
+    }
+
+    /// Waits until it has rung more often than `heard`, at most `longest`; returns how often it has rung.
+    fn wait(&self, heard: u64, longest: Duration) -> u64 {
+        let quiet = |rung: &mut Rung| rung.times <= heard && !rung.stop;
+        let waited = self.woken.wait_timeout_while(self.lock(), longest, quiet);
+        waited.map_or_else(|poisoned| poisoned.into_inner().0.times, |(rung, _)| rung.times)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Options of forwarding: when rows are sealed into batches, and where batches go.
+//! Owns the shapes and the built-in defaults; must never open a target. What contradicts is found by `config`.
+//! Invariant: no default sends a byte to another machine.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// When rows are sealed, and how batches are packed. To seal means to number and freeze.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForwardOptions {
+    /// Seal and deliver. Off, rows only pile up until retention or quota takes them.
+    pub enabled: bool,
+    /// Seconds after which waiting rows are sealed, however few.
+    pub seal_after_seconds: u32,
+    /// Rows of one batch at the most; as many waiting rows are sealed at once.
+    pub seal_rows_max: u32,
+    /// Bytes of one rendered batch at the most, before gzip. One longer line makes a batch of its own.
+    pub seal_bytes_max: u64,
+    /// gzip level of batches, 0 (none) to 9 (smallest).
+    pub gzip_level: u32,
+}
+
+impl Default for ForwardOptions {
+    fn default() -> Self {
+        ForwardOptions {
+            enabled: true,
+            seal_after_seconds: 300,
+            seal_rows_max: 5_000,
+            seal_bytes_max: 4_194_304,
+            gzip_level: 2,
+        }
+    }
+}
+
+/// How batches reach a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// Files in a folder of the data directory.
+    #[default]
+    Dir,
+}
+
+/// Whose hands a target is in (contract 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipient {
+    /// The operator's own: rows leave under the purposes they were collected for.
+    #[default]
+    Own,
+    /// A processor on the operator's behalf (GDPR Art. 28): as own, and named in the notice.
+    Processor,
+    /// Anyone else: only rows with the purpose `share`, and named in the notice.
+    ThirdParty,
+}
+
+/// Whether personal fields leave to a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonalFields {
+    /// They stay here.
+    #[default]
+    Exclude,
+    /// They leave as lines of their own, of people with the right to `personal`.
+    Include,
+}
+
+/// One place where batches go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TargetOptions {
+    /// Its name in commands, rows and logs: letters, digits, `-`, `_`, `.`; at most 64.
+    pub name: String,
+    /// How batches reach it.
+    pub kind: TargetKind,
+    /// The folder of a `dir` target, relative to the data directory and inside it.
+    pub path: PathBuf,
+    /// Whose hands it is in.
+    pub recipient: Recipient,
+    /// The recipient as the notice names it; needed for a processor or third party.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient_name: Option<String>,
+    /// Whether personal fields leave to it.
+    pub personal: PersonalFields,
+    /// Rows count as delivered only when this target has acknowledged them.
+    pub required: bool,
+    /// Days that files of a `dir` target wait to be taken; then they expire, with a loss record if unacknowledged.
+    pub keep_days: u32,
+    /// Bytes that files of a `dir` target may take while they wait; the oldest expire first.
+    pub keep_bytes: u64,
+}
+
+impl Default for TargetOptions {
+    fn default() -> Self {
+        TargetOptions {
+            name: "outbox".to_owned(),
+            kind: TargetKind::Dir,
+            path: PathBuf::from("outbox"),
+            recipient: Recipient::Own,
+            recipient_name: None,
+            personal: PersonalFields::Exclude,
+            required: true,
+            keep_days: 30,
+            keep_bytes: 1_073_741_824,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of forwarding: each on a real database file and a real folder, with a clock of its own.
+
+mod chain;
+mod example;
+mod files;
+mod promise;
+mod schedule;
+pub(in crate::forward) mod support;
