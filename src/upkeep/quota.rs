@@ -1,0 +1,226 @@
+//! The disk budget (contract 7): decided at first start, measured often, published as a percentage that the doors obey.
+//! Owns what happens at each level. Must never remove a row that was not delivered, unless `when_full = "drop_fine"`.
+//! Invariant: what is removed goes oldest first, in steps, and is counted.
+
+use crate::base::error::Result;
+use crate::base::id::Seq;
+use crate::domain::event::Lane;
+use crate::domain::line::HoleReason;
+use crate::domain::visit::Visit;
+use crate::store::{events, meta, space};
+use crate::upkeep::options::WhenFull;
+use crate::upkeep::removal::{Delivered, Removal};
+use crate::upkeep::{Report, Round, loss, visits_old};
+
+/// From this percentage on rows are sealed early.
+pub const SEAL_EARLY: u8 = 70;
+/// From this percentage on delivered rows go.
+pub const DROP_DELIVERED: u8 = 85;
+/// From this percentage on events of the lane `fine` are refused.
+pub const REFUSE_FINE: u8 = 90;
+/// From this percentage on everything but decisions is refused.
+pub const REFUSE_ALL: u8 = 95;
+
+/// The budget where none is configured, bytes: this, or half the free space if that is less.
+const BUDGET_BYTES_MAX: u64 = 10_000_000_000;
+/// Steps in one round while the file system itself is nearly full: space comes back only after them.
+const STEPS_WHILE_DISK_FULL: u32 = 20;
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// What the database holds, bytes. (Free pages inside its file are used again first; its log is short-lived.)
+    pub database: u64,
+    /// All other files of the data directory, bytes.
+    pub files: u64,
+    /// The budget, bytes.
+    pub budget: u64,
+    /// Free on the file system, bytes.
+    pub disk_free: u64,
+    /// All of the file system, bytes.
+    pub disk_total: u64,
+}
+
+impl Measure {
+    /// Used of the budget, bytes.
+    pub fn used(&self) -> u64 {
+        self.database.saturating_add(self.files)
+    }
+
+    /// How much of the budget is used, percent.
+    pub fn budget_percent(&self) -> u8 {
+        u8::try_from(u128::from(self.used()) * 100 / u128::from(self.budget.max(1))).unwrap_or(u8::MAX)
+    }
+
+    /// Is less than 2 % of the file system free? Somebody else may have filled it.
+    pub fn disk_full(&self) -> bool {
+        u128::from(self.disk_free) * 50 < u128::from(self.disk_total)
+    }
+
+    /// What the doors obey, percent.
+    pub fn pressure(&self) -> u8 {
+        if self.disk_full() { self.budget_percent().max(REFUSE_ALL) } else { self.budget_percent() }
+    }
+}
+
+/// The budget for a file system with that much free space at first start, bytes.
+pub fn first_budget(free: u64) -> u64 {
+    BUDGET_BYTES_MAX.min(free / 2)
+}
+
+pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {
+    let mut report = Report::default();
+    let measured = measure(round)?;
+    let before = publish(round, measured);
+    if before >= SEAL_EARLY {
+        (round.up.hooks().kick_forward)();
+    }
+    let quota = &round.up.plan().quota;
+    // the disk knows no clock: only a start or a step a moment ago is waited out
+    if before < DROP_DELIVERED || !round.up.settled() {
+        return Ok(report);
+    }
+    let mut gone = 0;
+    if !quota.keep_delivered {
+        gone += delivered(round, measured)?;
+    }
+    if quota.when_full == WhenFull::DropFine && publish(round, again(round, measured)?) >= REFUSE_ALL {
+        gone += fine(round, measured)?;
+    }
+    if gone > 0 {
+        if round.up.store().read(loss::untold)? {
+            round.step(|tx, _| loss::tell(tx))?;
+        }
+        round.give_back()?;
+        publish(round, measure(round)?);
+        report.rows = u64::try_from(gone).unwrap_or(0);
+        report.note = format!("{before} % of the disk budget was used: {gone} rows were removed");
+    }
+    Ok(report)
+}
+
+fn publish(round: &Round<'_>, measured: Measure) -> u8 {
+    let percent = measured.pressure();
+    round.up.store().set_pressure(percent);
+    round.up.measured(measured);
+    percent
+}
+
+/// Measures; the budget is decided if that was not done yet.
+fn measure(round: &Round<'_>) -> Result<Measure> {
+    let store = round.up.store();
+    let (disk_free, disk_total) = space::free_bytes(store.data_dir())?;
+    let (known, (database, _)) = store.read(|tx| Ok((meta::disk_budget(tx)?, space::database_bytes(tx)?)))?;
+    let budget = match (round.up.plan().quota.disk_budget_bytes, known) {
+        (Some(bytes), _) | (None, Some(bytes)) => bytes,
+        (None, None) => {
+            let bytes = first_budget(disk_free);
+            round.step(move |tx, _| meta::set_disk_budget(tx, bytes))?;
+            bytes
+        }
+    };
+    Ok(Measure { database, files: space::beside_bytes(store.data_dir())?, budget, disk_free, disk_total })
+}
+
+/// The same files, with what the database holds now.
+fn again(round: &Round<'_>, before: Measure) -> Result<Measure> {
+    let (database, _) = round.up.store().read(space::database_bytes)?;
+    Ok(Measure { database, ..before })
+}
+
+/// Is the level still reached, and is there still leave to go on?
+fn goes_on(round: &Round<'_>, before: Measure, level: u8, steps: &mut u32) -> Result<bool> {
+    *steps += 1;
+    if before.disk_full() && *steps > STEPS_WHILE_DISK_FULL {
+        return Ok(false);
+    }
+    let now = again(round, before)?;
+    Ok(round.go_on() && (now.disk_full() || now.budget_percent() >= level))
+}
+
+/// Rows that every required target has acknowledged, oldest first.
+fn delivered(round: &Round<'_>, before: Measure) -> Result<i64> {
+    let (mut after, mut sum, mut steps) = (Seq(0), 0, 0);
+    while goes_on(round, before, DROP_DELIVERED, &mut steps)? {
+        let (delivered, rows) = (round.delivered()?, round.rows());
+        let Some(end) = Lane::ALL.into_iter().filter_map(|lane| delivered.required_upto(lane)).max() else { break };
+        let page = round.up.store().read(|tx| events::oldest(tx, after, rows))?;
+        let Some(last) = page.last().map(|e| e.seq).filter(|_| after < end) else { break };
+        let due: Vec<_> = page.into_iter().filter(|e| delivered.holds(e.lane, e.seq)).collect();
+        if due.is_empty() {
+            after = last;
+            continue;
+        }
+        let (gone, done) = round.step(move |tx, rows| {
+            let mut removal = Removal::begin(tx, HoleReason::Quota, delivered, rows)?;
+            let mut done = true;
+            for event in &due {
+                done = done && removal.event(event)?;
+            }
+            Ok((removal.finish("quota_delivered")?, done))
+        })?;
+        sum += gone.sum();
+        if done {
+            after = last;
+        }
+    }
+    if sum > 0 {
+        let delivered: Delivered = round.delivered()?;
+        let told = |v: &Visit| v.snapshot_seq >= v.last_seq && delivered.holds(Lane::Visits, v.snapshot_seq);
+        sum += visits_old::bare_visits(round, HoleReason::Quota, "quota_delivered", told)?;
+    }
+    Ok(sum)
+}
+
+/// Events of the lane `fine` that were not delivered, oldest first: each a hole where it was sealed, and on record as lost.
+fn fine(round: &Round<'_>, before: Measure) -> Result<i64> {
+    let (mut sum, mut steps) = (0, 0);
+    while goes_on(round, before, REFUSE_ALL, &mut steps)? {
+        let delivered = round.delivered()?;
+        let after = delivered.required_upto(Lane::Fine).unwrap_or_default();
+        let gone = round.step(move |tx, rows| {
+            let mut removal = Removal::begin(tx, HoleReason::Quota, delivered, rows)?;
+            for event in &events::oldest_of_lane(tx, Lane::Fine, after, rows)? {
+                if !removal.event(event)? {
+                    break;
+                }
+            }
+            removal.finish("quota_fine")
+        })?;
+        sum += gone.sum();
+        if gone.sum() == 0 {
+            break;
+        }
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(files: u64, disk_free: u64) -> Measure {
+        Measure { database: files / 2, files: files - files / 2, budget: 1_000, disk_free, disk_total: 10_000 }
+    }
+
+    #[test]
+    fn pressure_is_the_used_share_of_the_budget() {
+        for (files, percent) in [(0, 0), (699, 69), (700, 70), (949, 94), (950, 95), (1_000, 100), (9_999, 255)] {
+            assert_eq!(of(files, 5_000).pressure(), percent, "{files}");
+        }
+        assert_eq!(Measure::default().pressure(), 0, "nothing measured yet");
+    }
+
+    #[test]
+    fn a_nearly_full_file_system_counts_as_ninety_five() {
+        assert_eq!(of(100, 200).pressure(), 10);
+        assert_eq!(of(100, 199).pressure(), REFUSE_ALL);
+        assert_eq!(of(970, 199).pressure(), 97);
+    }
+
+    #[test]
+    fn the_first_budget_is_half_the_free_space_up_to_ten_gigabytes() {
+        assert_eq!(first_budget(8_000_000_000), 4_000_000_000);
+        assert_eq!(first_budget(1 << 40), BUDGET_BYTES_MAX);
+    }
+}

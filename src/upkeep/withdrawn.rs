@@ -1,0 +1,103 @@
+//! Removes in steps what a withdrawal took back: everything of a visitor at or below the floor under `measure`, personal
+//! fields and ties at or below the floor under `personal`. Must never touch a row above a floor, nor wait for the clock.
+//! Invariant: the no itself stays (`refusals`, `decisions`); lines in sealed batches leave a hole.
+
+use crate::base::error::Result;
+use crate::base::id::Seq;
+use crate::domain::consent::Purposes;
+use crate::domain::line::HoleReason;
+use crate::store::{WriteTx, ages, floors, frozen, identities, visitors, visits};
+use crate::upkeep::removal::{Delivered, Removal};
+use crate::upkeep::{Report, Round};
+
+/// Floors looked at in one go.
+const FLOORS: i64 = 100;
+
+/// How far the floors of a purpose were worked through: floor and visitor. Later decisions set higher floors.
+pub(in crate::upkeep) type Mark = (Seq, i64);
+
+/// The purposes whose floors remove rows, with the step that does it.
+type Clear = fn(&WriteTx<'_>, i64, Seq, i64) -> Result<Part>;
+const CLEARED: [(Purposes, Clear); 2] = [(Purposes::MEASURE, everything), (Purposes::PERSONAL, personal)];
+
+/// What one step came to.
+struct Part {
+    rows: i64,
+    done: bool,
+}
+
+pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {
+    let mut rows = 0;
+    for (place, (purpose, clear)) in CLEARED.into_iter().enumerate() {
+        let mut mark = round.up.marks(|marks| marks[place]);
+        'floors: loop {
+            let behind = round.up.store().read(|tx| floors::behind(tx, purpose, mark, FLOORS))?;
+            if behind.is_empty() {
+                break;
+            }
+            for (floor, visitor_id) in behind {
+                loop {
+                    if !round.go_on() {
+                        break 'floors;
+                    }
+                    let part = round.step(move |tx, limit| clear(tx, visitor_id, floor, limit))?;
+                    rows += part.rows;
+                    if part.done {
+                        break;
+                    }
+                }
+                mark = (floor, visitor_id);
+                round.up.marks(|marks| marks[place] = mark);
+            }
+        }
+    }
+    Ok(Report { rows: u64::try_from(rows).unwrap_or(0), note: String::new() })
+}
+
+/// One step at a visitor without the right to measure.
+fn everything(tx: &WriteTx<'_>, visitor_id: i64, floor: Seq, limit: i64) -> Result<Part> {
+    let Some(visitor) = visitors::get(tx, visitor_id)? else { return Ok(Part { rows: 0, done: true }) };
+    // holes are written whatever was acknowledged: files not yet taken are rendered again
+    let mut removal = Removal::begin(tx, HoleReason::Withdrawn, Delivered::default(), limit)?;
+    let mut done = rows_below(tx, &mut removal, visitor_id, floor)?;
+    let gone_for_good =
+        !visitor.standing.granted.has(Purposes::MEASURE) && visitor.standing.denied.has(Purposes::MEASURE);
+    if done && gone_for_good && !visitors::any_visit(tx, visitor_id)? {
+        done = removal.visitor(&visitor)?;
+    }
+    let gone = removal.finish("withdrawn")?;
+    Ok(Part { rows: gone.sum(), done })
+}
+
+fn rows_below(tx: &WriteTx<'_>, removal: &mut Removal<'_, '_>, visitor_id: i64, floor: Seq) -> Result<bool> {
+    if !removal.fields(visitor_id, floor)? {
+        return Ok(false);
+    }
+    // a visit at or below the floor counts as ended: none of its rows lies above (contract 2)
+    for visit_id in visits::ids_upto(tx, visitor_id, floor, removal.left())? {
+        let Some(visit) = visits::get(tx, visit_id)? else { continue };
+        if !removal.visit(&visit)? {
+            return Ok(false);
+        }
+    }
+    let lines = frozen::of_visitor_upto(tx, visitor_id, floor, removal.left().max(1))?;
+    for seq in lines {
+        let Some(line) = ages::line(tx, seq)? else { continue };
+        if !removal.line(&line)? {
+            return Ok(false);
+        }
+    }
+    Ok(removal.has_room())
+}
+
+/// One step at a visitor without the right to personal data.
+fn personal(tx: &WriteTx<'_>, visitor_id: i64, floor: Seq, limit: i64) -> Result<Part> {
+    let mut removal = Removal::begin(tx, HoleReason::Withdrawn, Delivered::default(), limit)?;
+    let mut done = removal.fields(visitor_id, floor)?;
+    for visit_id in identities::tied_visits(tx, visitor_id, floor, limit)? {
+        done = done && removal.ties(visit_id)?;
+    }
+    done = done && identities::tied_visits(tx, visitor_id, floor, 1)?.is_empty();
+    let gone = removal.finish("withdrawn")?;
+    Ok(Part { rows: gone.sum(), done })
+}
