@@ -1,0 +1,41 @@
+//! What every handler works with: the work folders, the tokens, the trusted proxies. Composed by the daemon.
+//! Must never hold a rule of its own.
+
+use std::sync::Arc;
+
+use crate::base::error::Result;
+use crate::base::time::Millis;
+use crate::consent::Consent;
+use crate::domain::network::Networks;
+use crate::ingest::Ingest;
+use crate::tokens::Tokens;
+
+/// What an operator may have done at once.
+pub trait Operations: Send + Sync {
+    /// The state of everything, as one JSON object.
+    fn status(&self) -> Result<serde_json::Value>;
+    /// Seals and puts what is due; with `force` everything.
+    fn forward(&self, force: bool) -> Result<serde_json::Value>;
+    /// Acknowledges batches of a lane up to a number.
+    fn acknowledge(&self, target: &str, lane: &str, upto: i64) -> Result<serde_json::Value>;
+    /// Ends visits that are over, whose events have just been imported, and freezes their snapshots.
+    fn end_visits(&self) -> Result<serde_json::Value>;
+    /// Runs what upkeep has due; with `confirm` a large removal is allowed once.
+    fn upkeep(&self, confirm: bool) -> Result<serde_json::Value>;
+}
+
+/// What handlers work with.
+pub struct App {
+    /// Events.
+    pub ingest: Arc<Ingest>,
+    /// Decisions.
+    pub consent: Arc<Consent>,
+    /// Ingest tokens.
+    pub tokens: Tokens,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted: Networks,
+    /// Status, forwarding, upkeep.
+    pub operations: Arc<dyn Operations>,
+    /// When this process started.
+    pub started: Millis,
+}
