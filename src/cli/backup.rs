@@ -1,0 +1,45 @@
+//! `wayside backup`: the database as one file, while the collector goes on. Must never copy itself: `history` does.
+//! Invariant: it needs no daemon, and overwrites nothing.
+
+use std::path::PathBuf;
+
+use crate::base::error::Result;
+use crate::base::text::bytes_text;
+use crate::cli::Context;
+use crate::cli::progress::{Progress, Unit};
+use crate::history::backup::backup;
+
+const AFTER: &str = "Example:
+  wayside backup /backup/wayside-2026-11-21.db
+
+Keep FILE.rights.log beside it: a restore replays every right exercised since.";
+
+/// Flags of `backup`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub struct Args {
+    /// The copy; it must not exist.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Copies.
+pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
+    let mut progress = Progress::start("backup", Unit::Of("pages"), context.interactive);
+    let err = &mut context.output.err;
+    let done = backup(&context.data_dir, &args.file, context.wal_bytes_max, &mut |done, all| {
+        progress.at(done, Some(all), &mut **err);
+    });
+    progress.end();
+    let done = done?;
+    if args.json {
+        context.output.json(&done)?;
+        return Ok(0);
+    }
+    let size = bytes_text(done.size_bytes);
+    context.output.line(&format!("{} ({size}), and {}", done.file.display(), done.rights_log.display()))?;
+    Ok(0)
+}

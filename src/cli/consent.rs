@@ -1,0 +1,219 @@
+//! `wayside consent`: give, refuse and withdraw in a visitor's name, and show what was decided.
+//! Must never decide what a decision changes. Invariant: showing needs no daemon and changes nothing.
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+
+use crate::base::error::Result;
+use crate::cli::output::{shown, time_text};
+use crate::cli::table::{Table, pairs};
+use crate::cli::{Context, desk};
+use crate::history::person::ConsentView;
+
+const AFTER: &str = "Example:
+  wayside consent give demo --purposes measure,personal
+  wayside consent show demo";
+
+/// Flags of `consent`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER, arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The visitor agreed.
+    #[command(after_help = "Example:\n  wayside consent give demo --purposes measure,personal --method staff_entry")]
+    Give(Decide),
+    /// The visitor said no.
+    #[command(after_help = "Example:\n  wayside consent refuse demo --purposes marketing")]
+    Refuse(Decide),
+    /// The visitor takes back what was given.
+    #[command(after_help = "Example:\n  wayside consent withdraw demo --purposes measure    takes back everything")]
+    Withdraw(Decide),
+    /// Show what a visitor decided, and what it amounts to.
+    #[command(after_help = "Example:\n  wayside consent show demo --site default")]
+    Show(Show),
+}
+
+#[derive(Debug, clap::Args)]
+struct Decide {
+    /// The visitor's id, as the site sends it.
+    visitor: String,
+    /// What it is about, separated by commas; all others rest on measure.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', default_value = "measure")]
+    purposes: Vec<String>,
+    /// The site; needed where several are configured.
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
+    /// How it was taken, for example staff_entry or kiosk_touch.
+    #[arg(long, value_name = "WORD")]
+    method: Option<String>,
+    /// The version of the notice that was shown.
+    #[arg(long, value_name = "VERSION")]
+    notice: Option<String>,
+    /// The language it was shown in.
+    #[arg(long, value_name = "LANG")]
+    language: Option<String>,
+    /// The decision's id; the same id again changes nothing.
+    #[arg(long, value_name = "ID")]
+    decision_id: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// The visitor's id, or a visitor_ref.
+    visitor: String,
+    /// Only this site.
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Records or shows.
+pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
+    match &args.what {
+        What::Give(decide) => record("give", decide, context),
+        What::Refuse(decide) => record("refuse", decide, context),
+        What::Withdraw(decide) => record("withdraw", decide, context),
+        What::Show(show) => self::show(show, context),
+    }
+}
+
+fn body(action: &str, d: &Decide) -> Value {
+    let mut body = Map::new();
+    body.insert("visitor".to_owned(), json!(d.visitor));
+    body.insert("action".to_owned(), json!(action));
+    body.insert("purposes".to_owned(), json!(d.purposes));
+    let fields = [
+        ("site", &d.site),
+        ("method", &d.method),
+        ("notice", &d.notice),
+        ("language", &d.language),
+        ("decisionId", &d.decision_id),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), json!(value));
+        }
+    }
+    Value::Object(body)
+}
+
+fn record(action: &str, decide: &Decide, context: &mut Context) -> Result<u8> {
+    let mut desk = context.desk()?;
+    let answer = desk::ask(&mut *desk, &context.stop, "POST", "/v1/consent", &body(action, decide))?;
+    if decide.json {
+        context.output.json(&answer)?;
+        return Ok(0);
+    }
+    let word = answer["outcome"].as_str().unwrap_or("recorded");
+    context.output.line(&format!("{word}: {action} {} by {}", decide.purposes.join(", "), decide.visitor))?;
+    let names =
+        [("granted", "granted now"), ("denied", "denied now"), ("stands", "stands all the same (contract or law)")];
+    let mut list = Vec::new();
+    for (key, name) in names {
+        let value = &answer[key];
+        let told = value.as_array().is_some_and(|set| !set.is_empty()) || (key == "granted" && !value.is_null());
+        if told {
+            list.push((name.to_owned(), shown(key, value)));
+        }
+    }
+    if answer["current"] == json!(false) {
+        list.push(("in force".to_owned(), "no: a later decision stands".to_owned()));
+    }
+    for (key, name) in [("decisionId", "decision"), ("seq", "number"), ("visitorToken", "visitor token")] {
+        if !answer[key].is_null() {
+            list.push((name.to_owned(), shown(key, &answer[key])));
+        }
+    }
+    context.output.lines(pairs("  ", &list))?;
+    Ok(0)
+}
+
+fn show(args: &Show, context: &mut Context) -> Result<u8> {
+    let found = context.history()?.consent(args.site.as_deref(), &args.visitor)?;
+    if args.json {
+        context.output.json(&found)?;
+        return Ok(0);
+    }
+    for view in &found {
+        context.output.lines(lines(view))?;
+    }
+    Ok(0)
+}
+
+/// A no to measuring is a no to everything: said so, instead of every word there is.
+fn denied(set: &[String]) -> String {
+    match set {
+        [] => "nothing".to_owned(),
+        set if set.iter().any(|word| word == "measure") => "everything (all purposes rest on measure)".to_owned(),
+        set => set.join(", "),
+    }
+}
+
+fn lines(view: &ConsentView) -> Vec<String> {
+    let words = |set: &[String]| if set.is_empty() { "nothing".to_owned() } else { set.join(", ") };
+    let mut list = vec![
+        ("visitor".to_owned(), view.visitor.clone()),
+        ("site".to_owned(), view.site.clone()),
+        ("granted".to_owned(), words(&view.granted)),
+        ("denied".to_owned(), denied(&view.denied)),
+    ];
+    match (&view.visitor_ref, &view.denied_at) {
+        (Some(reference), _) => list.push(("visitor_ref".to_owned(), reference.clone())),
+        (None, Some(at)) => list.push(("kept".to_owned(), format!("without the id, since {}", time_text(at)))),
+        (None, None) => {}
+    }
+    for (purpose, seq) in &view.floors {
+        list.push(("withdrawn".to_owned(), format!("{purpose} of all rows up to number {seq}")));
+    }
+    let mut out = pairs("", &list);
+    let mut table = Table::new(&["=time", ">seq", "action", "purposes", "granted after", "by", "method", "notice"]);
+    for d in &view.decisions {
+        let action = if d.current { d.action.clone() } else { format!("{} (not in force)", d.action) };
+        table.row([
+            time_text(&d.corrected_at),
+            d.seq.to_string(),
+            action,
+            d.purposes.join(" "),
+            words(&d.after),
+            d.actor.clone(),
+            d.method.clone(),
+            d.notice.clone(),
+        ]);
+    }
+    if !table.is_empty() {
+        out.push(String::new());
+        out.extend(table.lines());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_said_is_sent() {
+        let decide = Decide {
+            visitor: "demo".to_owned(),
+            purposes: vec!["measure".to_owned()],
+            site: None,
+            method: None,
+            notice: Some("v3".to_owned()),
+            language: None,
+            decision_id: None,
+            json: false,
+        };
+        let wanted = json!({"visitor": "demo", "action": "give", "purposes": ["measure"], "notice": "v3"});
+        assert_eq!(body("give", &decide), wanted);
+    }
+}

@@ -1,0 +1,146 @@
+//! What a command is given: where things are, who answers requests, and what only the composed program can do.
+//! Must never know the configuration's file or how a store is opened. Invariant: tests own every part.
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::time::{Clock, SystemClock};
+use crate::cli::check::Checked;
+use crate::cli::desk::{self, Desk};
+use crate::cli::output::Output;
+use crate::history::{History, HistoryOptions};
+use crate::ingest::import::{ImportOptions, Source, Tally};
+
+/// How far long work is: done, and in all where that is known.
+pub type Told<'a> = dyn FnMut(u64, Option<u64>) + 'a;
+
+/// What `wayside import` was asked for.
+#[derive(Clone, Debug)]
+pub struct ImportRequest {
+    /// What to read.
+    pub sources: Vec<Source>,
+    /// How to take it.
+    pub options: ImportOptions,
+}
+
+/// What `wayside batches verify` was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyRequest {
+    /// One lane.
+    pub lane: Option<String>,
+    /// One epoch.
+    pub epoch: Option<String>,
+    /// Files of a `dir` target instead of the database.
+    pub folder: Option<PathBuf>,
+}
+
+/// What verifying came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Verified {
+    /// Batches looked at.
+    pub batches: u64,
+    /// Lines in them.
+    pub lines: u64,
+    /// Lines that are holes.
+    pub holes: u64,
+    /// What does not hold.
+    pub faults: Vec<Fault>,
+}
+
+/// A batch that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Fault {
+    /// The batch's key, or the file's name.
+    pub batch: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Runs the collector until it is told to stop; the words of welcome go to the writer.
+pub type ServeFn = dyn Fn(&mut dyn Write) -> Result<()>;
+/// Opens the store in this process and serves the daemon's requests from it.
+pub type OpenFn = dyn Fn() -> Result<Box<dyn Desk>>;
+/// Looks at the configuration.
+pub type CheckFn = dyn Fn() -> Result<Checked>;
+/// Reads logs and hands their page views over the desk.
+pub type ImportFn = dyn Fn(&ImportRequest, &mut dyn Desk, &mut Told<'_>) -> Result<Tally>;
+/// Checks line hashes, digests, chain and signatures; told batches done and in all.
+pub type VerifyFn = dyn Fn(&VerifyRequest, &mut Told<'_>) -> Result<Verified>;
+
+/// What a command is given.
+pub struct Context {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Where a running daemon answers.
+    pub control_socket: PathBuf,
+    /// A person looks on: progress bars instead of lines.
+    pub interactive: bool,
+    /// What reading needs to know of the configuration.
+    pub history: HistoryOptions,
+    /// Length of the write-ahead log at which a backup gives way, bytes.
+    pub wal_bytes_max: Option<u64>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Told, or closed, when the command is to end.
+    pub stop: Receiver<()>,
+    /// Standard input; taken by the command that reads it.
+    pub input: Option<Box<dyn BufRead + Send>>,
+    /// Standard output and error.
+    pub output: Output,
+    /// For `serve`.
+    pub serve: Box<ServeFn>,
+    /// For commands that write where no daemon runs.
+    pub open_here: Box<OpenFn>,
+    /// For `check`.
+    pub check: Box<CheckFn>,
+    /// For `import`.
+    pub import: Box<ImportFn>,
+    /// For `batches verify`.
+    pub verify: Box<VerifyFn>,
+    /// Keeps `stop` open where nobody else does.
+    pub open: Option<Sender<()>>,
+}
+
+fn missing<T>(what: &str) -> Result<T> {
+    Err(Error::new(Kind::Config, "not_composed", format!("{what} is not part of this program")))
+}
+
+impl Context {
+    /// The context of a data directory on the real input and output. What only the composed program can do is missing.
+    pub fn at(data_dir: PathBuf, control_socket: PathBuf) -> Context {
+        let (open, stop) = channel();
+        Context {
+            data_dir,
+            control_socket,
+            interactive: std::io::IsTerminal::is_terminal(&std::io::stderr()),
+            history: HistoryOptions::default(),
+            wal_bytes_max: None,
+            clock: Arc::new(SystemClock),
+            stop,
+            input: Some(Box::new(std::io::BufReader::new(std::io::stdin()))),
+            output: Output::real(),
+            serve: Box::new(|_| missing("serving")),
+            open_here: Box::new(|| missing("opening the database for writing")),
+            check: Box::new(|| missing("checking the configuration")),
+            import: Box::new(|_, _, _| missing("importing")),
+            verify: Box::new(|_, _| missing("verifying")),
+            open: Some(open),
+        }
+    }
+
+    /// What was recorded, from the file. Errors: `NotFound` without a database.
+    pub fn history(&self) -> Result<History> {
+        Ok(History::open(&self.data_dir)?.with(self.history.clone()))
+    }
+
+    /// Whoever takes requests: the running daemon, else this process with the store open.
+    pub fn desk(&self) -> Result<Box<dyn Desk>> {
+        match desk::daemon(&self.control_socket)? {
+            Some(daemon) => Ok(daemon),
+            None => (self.open_here)(),
+        }
+    }
+}
