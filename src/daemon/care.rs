@@ -1,0 +1,228 @@
+//! Everything that runs beside the door: the spool, forwarding, upkeep; and what the operator asks of them.
+//! Owns their threads. Must never decide what is due: the folders ask the database.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use serde_json::json;
+
+use crate::base::error::{Error, Result, io};
+use crate::base::time::Clock;
+use crate::config::Config;
+use crate::domain::event::Lane;
+use crate::forward::status::LaneStatus;
+use crate::forward::{Forwarder, Report};
+use crate::http::app::Operations;
+use crate::ingest::Ingest;
+use crate::store::Store;
+use crate::upkeep::{Hooks, Plan, Stop, Upkeep};
+
+/// Forwarding, upkeep and the spool.
+pub struct Care {
+    store: Arc<Store>,
+    ingest: Arc<Ingest>,
+    forwarder: Arc<Forwarder>,
+    upkeep: Upkeep,
+    clock: Arc<dyn Clock>,
+    spool_ms: Option<i64>,
+    stop: Stop,
+}
+
+/// The threads that were started.
+pub struct Threads(Vec<JoinHandle<()>>);
+
+/// What upkeep goes by.
+fn plan(config: &Config) -> Plan {
+    let names = |required: bool| {
+        let of = config.targets.iter().filter(move |target| target.required || !required);
+        of.map(|target| target.name.clone()).collect::<Vec<String>>()
+    };
+    Plan {
+        visits: config.visits.clone(),
+        retention: config.retention.clone(),
+        quota: config.quota.clone(),
+        upkeep: config.upkeep.clone(),
+        targets: names(false),
+        required: names(true),
+    }
+}
+
+impl Care {
+    /// Composes it.
+    pub fn new(config: &Config, store: Arc<Store>, ingest: Arc<Ingest>, clock: Arc<dyn Clock>) -> Self {
+        let spool = &config.ingest.spool;
+        let forwarder = Arc::new(Forwarder::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            &config.forward,
+            &config.targets,
+            &config.edge.label,
+        ));
+        let kicked = Arc::clone(&forwarder);
+        let ageing = Arc::clone(&forwarder);
+        let hooks = Hooks {
+            kick_forward: Arc::new(move || kicked.kick()),
+            expire_files: Arc::new(move |now| ageing.expire_by_age(now)),
+            ..Hooks::default()
+        };
+        Care {
+            upkeep: Upkeep::new(Arc::clone(&store), plan(config), hooks),
+            store,
+            ingest,
+            forwarder,
+            clock,
+            spool_ms: spool.enabled.then(|| i64::from(spool.poll_seconds) * 1_000),
+            stop: Stop::new(),
+        }
+    }
+
+    /// Starts the threads. Errors: `Storage`.
+    pub fn start(self: &Arc<Self>) -> Result<Threads> {
+        let mut threads = Vec::new();
+        if let Some(every_ms) = self.spool_ms {
+            let care = Arc::clone(self);
+            threads.push(spawn("spool", move || care.watch_spool(every_ms))?);
+        }
+        let care = Arc::clone(self);
+        threads.push(spawn("upkeep", move || care.upkeep.live(&care.stop))?);
+        let care = Arc::clone(self);
+        threads.push(spawn("forward", move || {
+            if let Err(error) = care.forwarder.live() {
+                log::error!("forwarding ended: {error}");
+            }
+        })?);
+        Ok(Threads(threads))
+    }
+
+    /// Tells the threads to end and waits for them.
+    pub fn stop(&self, threads: Threads) {
+        self.stop.set();
+        self.forwarder.stop();
+        for thread in threads.0 {
+            if thread.join().is_err() {
+                log::error!("a thread had panicked");
+            }
+        }
+    }
+
+    fn watch_spool(&self, every_ms: i64) {
+        while !self.stop.is_set() {
+            if let Err(error) = self.ingest.take_spool(self.clock.now()) {
+                log::warn!("the spool cannot be read now: {error}");
+            }
+            self.stop.wait(every_ms);
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|e| io(format_args!("starting the thread {name}"), e))
+}
+
+fn told(report: &Report) -> serde_json::Value {
+    let failed: Vec<_> = report
+        .failed
+        .iter()
+        .map(|f| json!({"target": f.target, "batch": f.key.to_string(), "code": f.code, "what": f.what}))
+        .collect();
+    json!({
+        "sealed": report.sealed.len(),
+        "sent": report.sent.len(),
+        "holes": report.sent.iter().map(|sent| sent.holes).sum::<i64>(),
+        "acknowledged": report.acknowledged,
+        "expired": report.expired,
+        "failed": failed,
+    })
+}
+
+fn target_row(lane: &LaneStatus) -> serde_json::Value {
+    json!({
+        "target": lane.target,
+        "lane": lane.lane.word(),
+        "sealed": lane.sealed_no,
+        "put": lane.put_no,
+        "acked": lane.acked_no,
+        "backlog_rows": lane.backlog_rows,
+        "oldest_unsent_at": lane.oldest_unsent.map(|at| at.rfc3339()),
+        "failures": lane.failures,
+        "last_error": lane.last_error,
+    })
+}
+
+impl Operations for Care {
+    fn status(&self) -> Result<serde_json::Value> {
+        let (pen, upkeep, lanes) = (self.store.pen().status(), self.upkeep.status()?, self.forwarder.status()?);
+        let mut attention = Vec::new();
+        let mut say = |what: String, remedy: &str| attention.push(json!({"what": what, "remedy": remedy}));
+        if pen.broken {
+            say("the writer has ended after an error".to_owned(), "look into the log, then restart wayside");
+        }
+        if upkeep.pressure_percent >= 85 {
+            say(
+                format!("{} % of the disk budget is used", upkeep.pressure_percent),
+                "acknowledge batches, or raise [quota] disk_budget_bytes",
+            );
+        }
+        if upkeep.unsent_warning {
+            say(
+                "unsent rows are near the end of their retention".to_owned(),
+                "acknowledge what was taken: wayside batches ack",
+            );
+        }
+        for lane in lanes.iter().filter(|lane| lane.failures > 0) {
+            let why = lane.last_error.as_deref().unwrap_or("unknown");
+            say(
+                format!("target {} fails in lane {}: {why}", lane.target, lane.lane.word()),
+                "mend the target; it is tried again by itself",
+            );
+        }
+        for care in &upkeep.cares {
+            if let Some(error) = &care.error {
+                say(format!("upkeep, {}: {error}", care.what), "it is tried again by itself");
+            }
+        }
+        Ok(json!({
+            "attention": attention,
+            "writer": {"waiting": pen.waiting, "most_waiting": pen.most_waiting, "groups": pen.groups},
+            "targets": lanes.iter().map(target_row).collect::<Vec<_>>(),
+            "upkeep": upkeep,
+        }))
+    }
+
+    fn forward(&self, force: bool) -> Result<serde_json::Value> {
+        self.forwarder.run_once(force).map(|report| told(&report))
+    }
+
+    fn acknowledge(&self, target: &str, lane: &str, upto: i64) -> Result<serde_json::Value> {
+        let lane = Lane::parse(lane)
+            .ok_or_else(|| Error::invalid(format!("no lane {lane:?}")).remedy("use consent, visits, pages or fine"))?;
+        let acked = self.forwarder.ack(target, lane, upto)?;
+        Ok(json!({"target": target, "lane": lane.word(), "acked": acked}))
+    }
+
+    fn upkeep(&self, confirm: bool) -> Result<serde_json::Value> {
+        if confirm {
+            self.upkeep.confirm()?;
+        }
+        self.upkeep.run_once(true)?;
+        let status = self.upkeep.status()?;
+        let mut told = serde_json::Map::new();
+        told.insert("clock_guard".to_owned(), status.clock_guard.into());
+        for care in &status.cares {
+            let word = care.error.clone().unwrap_or_else(|| match care.note.as_str() {
+                "" => format!("{} rows", care.rows),
+                note => format!("{} rows; {note}", care.rows),
+            });
+            told.insert(care.what.to_owned(), word.into());
+        }
+        Ok(serde_json::Value::Object(told))
+    }
+
+    fn end_visits(&self) -> Result<serde_json::Value> {
+        let ended = self.upkeep.end_all_due_now()?;
+        Ok(json!({"visits_ended": ended.ended}))
+    }
+}

@@ -1,0 +1,168 @@
+//! From the command line to a command: loads the configuration, starts the log, and gives commands what only the composed
+//! program can do. Must never hold a command's own work (`cli/`).
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::base::error::{Error, Result};
+use crate::cli::check::{Checked, Finding, Severity as CliSeverity};
+use crate::cli::context::{Context, Fault, ImportRequest, Told, Verified, VerifyRequest};
+use crate::cli::{self, Args, Desk};
+use crate::config::{Config, Flags, Loaded, Severity};
+use crate::daemon::desk::Here;
+use crate::daemon::import::{DeskSink, page_view};
+use crate::daemon::{control_socket, serve};
+use crate::domain::accesslog::LogLine;
+use crate::domain::site::Site;
+use crate::forward::verify as proof;
+use crate::history::HistoryOptions;
+use crate::http::reply::Reply;
+use crate::ingest::import::{Import, Stop, Tally};
+use crate::ingest::shape::Deriver;
+use crate::store::{Reading, edge::Edge};
+
+/// Runs the command line; the exit code, or the error `main` maps to one.
+pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<u8> {
+    let args = match cli::parse(line) {
+        Ok(args) => args,
+        Err(code) => return Ok(code),
+    };
+    let flags = Flags { data_dir: args.data_dir.clone(), log: args.log.clone() };
+    let loaded = Config::load(args.config.as_deref(), &|name| std::env::var(name).ok(), &flags)?;
+    start_log(&args, &loaded.config);
+    if matches!(args.command, cli::Command::Check(_)) {
+        let context = Context { check: Box::new(move || Ok(checked(&loaded))), ..bare(&Config::default()) };
+        return cli::run(args, context);
+    }
+    for problem in loaded.problems.iter().filter(|p| p.severity == Severity::Warning) {
+        log::warn!("configuration: {problem}");
+    }
+    let config = loaded.usable()?;
+    cli::run(args, context(config)?)
+}
+
+/// `serve` logs what the configuration says; other commands speak by their output, so only what goes wrong is logged.
+fn start_log(args: &Args, config: &Config) {
+    let level = match args.command {
+        cli::Command::Serve(_) => config.log.as_str(),
+        _ => args.log.as_deref().unwrap_or("error"),
+    };
+    // a second logger in one process would be a defect of ours; without any nothing is lost but words
+    let _started = env_logger::Builder::new().parse_filters(level).try_init();
+}
+
+fn bare(config: &Config) -> Context {
+    Context::at(config.data_dir.clone(), control_socket(&config.data_dir))
+}
+
+fn checked(loaded: &Loaded) -> Checked {
+    let findings = loaded.problems.iter().map(|p| Finding {
+        severity: match p.severity {
+            Severity::Error => CliSeverity::Error,
+            Severity::Warning => CliSeverity::Warning,
+        },
+        line: p.line,
+        key: p.key.clone(),
+        what: p.what.clone(),
+        remedy: p.remedy.clone(),
+    });
+    Checked {
+        file: loaded.file.as_ref().map(|file| file.display().to_string()),
+        findings: findings.collect(),
+        effective: loaded.config.effective(),
+    }
+}
+
+fn context(config: Config) -> Result<Context> {
+    let sites = config.sites.iter().cloned().map(Site::compile).collect::<Result<Vec<Site>>>()?;
+    let history = HistoryOptions {
+        books: sites.iter().map(|site| (site.id().to_owned(), site.book.clone())).collect(),
+        visits: config.visits.clone(),
+    };
+    let (serving, opening, verifying) = (config.clone(), config.clone(), config.clone());
+    Ok(Context {
+        history,
+        wal_bytes_max: Some(config.store.wal_bytes_max),
+        serve: Box::new(move |out: &mut dyn Write| serve(&serving, out)),
+        open_here: Box::new(move || Ok(Box::new(Alone(Some(Here::open(&opening)?))) as Box<dyn Desk>)),
+        import: Box::new(move |request, desk, told| import(&sites, request, desk, told)),
+        verify: Box::new(move |request, told| verify(&verifying, request, told)),
+        ..bare(&config)
+    })
+}
+
+/// The store opened by this process, as a desk; closed when the command ends.
+struct Alone(Option<Here>);
+
+impl Desk for Alone {
+    fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Reply> {
+        match &self.0 {
+            Some(here) => here.serve(method, target, headers, body),
+            None => Err(Error::storage("the store is closed")),
+        }
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(Here::close) {
+            log::error!("closing the database: {error}");
+        }
+    }
+}
+
+fn import(sites: &[Site], request: &ImportRequest, desk: &mut dyn Desk, told: &mut Told<'_>) -> Result<Tally> {
+    let site = sites.iter().find(|site| site.answers_to(&request.options.site)).or(match sites {
+        [only] if request.options.site.is_empty() => Some(only),
+        _ => None,
+    });
+    let site = site.ok_or_else(|| {
+        Error::invalid(format!("unknown site {:?}", request.options.site)).remedy("name a configured site with --site")
+    })?;
+    let options = crate::ingest::import::ImportOptions { site: site.id().to_owned(), ..request.options.clone() };
+    let (deriver, stop) = (Deriver::new(), Stop::never());
+    let mut send = |method: &str, target: &str, body: Vec<u8>| desk.send(method, target, &[], body);
+    let mut sink = DeskSink { options: &options, send: &mut send, stop: &stop };
+    let shape = |line: &LogLine<'_>, visitor| page_view(&deriver, site, line, visitor);
+    let import = Import { options: &options, sink: &mut sink, shape: &shape, stop: &stop, progress: told };
+    let tally = import.run(&request.sources)?;
+    sink.done()?;
+    Ok(tally)
+}
+
+fn verify(config: &Config, request: &VerifyRequest, told: &mut Told<'_>) -> Result<Verified> {
+    let told = std::cell::RefCell::new(told);
+    let progress = |done: i64| (*told.borrow_mut())(u64::try_from(done).unwrap_or(0), None);
+    let mut out = Verified::default();
+    if let Some(folder) = &request.folder {
+        add(&mut out, proof::folder(folder, None, &progress)?);
+        return Ok(out);
+    }
+    let reading = Reading::open(&config.data_dir, config.store.read_ms_max)?;
+    let keys = Edge::load(&config.data_dir)?.map(|edge| edge.keys).unwrap_or_default();
+    let targets: Vec<String> = config.targets.iter().map(|target| target.name.clone()).collect();
+    add(&mut out, proof::stored(&reading, &keys, &targets, &progress)?);
+    for folder in folders(config).filter(|folder| folder.is_dir()) {
+        add(&mut out, proof::folder(&folder, None, &progress)?);
+    }
+    let wanted = |fault: &Fault| {
+        let holds = |part: &Option<String>| part.as_ref().is_none_or(|part| fault.batch.contains(&format!("{part}/")));
+        holds(&request.lane) && holds(&request.epoch)
+    };
+    out.faults.retain(wanted);
+    Ok(out)
+}
+
+fn folders(config: &Config) -> impl Iterator<Item = PathBuf> {
+    let join = |path: &Path| config.data_dir.join(path);
+    config.targets.iter().map(move |target| join(&target.path))
+}
+
+fn add(out: &mut Verified, found: proof::Verified) {
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    out.batches += count(found.batches + found.files);
+    out.lines += count(found.lines);
+    out.holes += count(found.holes);
+    out.faults.extend(found.problems.into_iter().map(|p| Fault { batch: p.place, what: p.what }));
+}

@@ -1,0 +1,15 @@
+//! The collector without its door: composed as it runs, on a directory and a clock that the test owns, fed with requests.
+//! They stand on this floor because taking in and deciding are siblings that only the daemon may join.
+
+mod clocks;
+mod counts;
+mod decisions;
+mod histories;
+mod identity;
+mod import;
+mod outcomes;
+mod pages;
+mod rights;
+mod spool;
+mod support;
+mod visits;

@@ -1,0 +1,114 @@
+//! # The map
+//!
+//! wayside records visits and events on your own premises, consent first, and leaves sealed batches for upstream. This page
+//! says where everything is. Each file opens with what it owns, what it must never do, and its invariant; `tests/house`
+//! keeps floors, owners, sizes and names as this page draws them.
+//!
+//! ## Floors
+//!
+//! Imports point downward only. Work folders never import each other: what they share is a pure type in [`domain`] or a
+//! table in [`store`].
+//!
+//! | floor | folders | may name | must never |
+//! |---|---|---|---|
+//! | 5 | `main.rs`, [`daemon`], [`config`] | toml, env_logger, signals | contain a rule of the domain |
+//! | 4 | [`http`], [`cli`] | hyper and tokio in [`http::server`] only; clap and indicatif in `cli` | import `store`, open a transaction |
+//! | 3 | [`ingest`], [`consent`], [`history`], [`forward`], [`upkeep`], [`tokens`] | maxminddb in [`ingest::geo`] | import a sibling, name rusqlite |
+//! | 2 | [`store`] | rusqlite | decide anything, call out |
+//! | 1 | [`domain`] | serde; url, psl, woothee, ipnet, one file each | do I/O, read the clock, hold globals |
+//! | 0 | [`base`] | rand and uuid in [`base::id`], flate2 in [`base::gzip`], digests in [`base::digest`], jiff in [`base::time`] | know the domain |
+//!
+//! ## Data paths
+//!
+//! | path | enters | goes | leaves |
+//! |---|---|---|---|
+//! | ingest | `POST /v1/events`, the pixel, Journey endpoints | [`http::events`] -> [`ingest::accept`] -> [`ingest::decode`] -> [`ingest::shape`] -> [`ingest::record`]: duplicate?, [`domain::consent::Gate`], [`domain::placement`], one transaction | one outcome per event, after COMMIT |
+//! | spool | a file renamed into `spool/` | [`ingest::spool`] -> the same transaction, lines and how many were taken together | rows; bad lines in `spool/rejected/` |
+//! | import | `wayside import` | [`ingest::import`] reads and counts -> [`daemon::import`] -> [`ingest::sink`]: events and offset together | rows and a tally |
+//! | decision | `POST /v1/consent`, `wayside consent`, decisions with events | [`consent`] -> [`domain::consent::decide`] -> [`store::decisions`]: row, standing, floors, `rights.log`, in O(1) | an answer with the visitor's token |
+//! | withdrawn rows | [`upkeep`] | floors -> steps of at most 1,000 rows -> [`store::holes`] where a row lies in a sealed batch | nothing |
+//! | end of a visit | [`upkeep`] | what is due -> ended -> a frozen snapshot line ([`store::frozen`]) | the `visits` lane |
+//! | forward | a timer or a kick | [`forward`]: what is due -> seal (boundaries, digest, signature) -> an attempt row -> render from a snapshot taken after it -> put -> cursor | files of a `dir` target |
+//! | reading | `wayside events`, `visits`, `status`, `export` ... | [`cli`] -> [`history`] -> a read-only snapshot -> [`store`] | rows without what a floor covers; never meets the writer |
+//! | commands that write | `wayside record`, `consent`, `import`, `batches ack` ... | the daemon's control socket ([`http::local`]), else the store opened here | as over HTTP |
+//!
+//! Down once, up once: door, work, store, and back. The store knows no runtime: a job carries the closure that answers it,
+//! and the pen calls it after COMMIT.
+//!
+//! ## Where does a new thing go?
+//!
+//! | new | file |
+//! |---|---|
+//! | route | one line in [`http::router`], a handler beside it, `packaging/openapi.json` |
+//! | command | a file in `src/cli`, the man page, the README's list |
+//! | configuration key | the option struct of its user (`options.rs`), `config.example.toml`; checks in [`config`] |
+//! | field of an event | `packaging/schema/event.schema.json`, [`ingest::wire`], [`ingest::shape`], [`domain::event`], then the row |
+//! | table or column | `schema.sql`, its one owner in `src/store`, a step in [`store::migrate`], a test |
+//! | kind or field of a line | [`domain::line`], its renderer, `packaging/doc/batches.md`; other bytes mean another schema version |
+//! | rule of consent | [`domain::consent`] |
+//! | rule of visits | [`domain::visit`], [`domain::placement`] |
+//! | kind of target | an implementation of the trait in `src/forward/target.rs` |
+//! | periodic care | a line in the table of [`upkeep`] |
+//! | kind of error | none: the eight of [`base::error`]; a stable code where a program must tell it apart |
+//!
+//! ## Invariants
+//!
+//! 1. An answer that acknowledges leaves after its rows are committed and on the disk.
+//! 2. One thread writes the database; two processes never hold one data directory.
+//! 3. An identifier is stored only if measure is in force, and rests on a decision, on another basis, or on the operator's
+//!    exemption. This is judged inside the pen's transaction, never at the door.
+//! 4. A floor only rises. What lies at or below it is not read, not sealed, not sent; no later grant lifts it.
+//! 5. An attempt is committed before its batch is rendered, and the batch is rendered from a snapshot taken after that: no
+//!    transmission that begins after a withdrawal carries a byte of what it covers.
+//! 6. `seq` is one counter over everything. Edge, birth epoch and seq are a row's identity for ever; gaps mean nothing.
+//! 7. A sealed batch is never sealed again: whoever removes a row of it leaves number and hash as a hole.
+//! 8. Refusals due to consent all read `counted`, unless the caller may know more.
+//! 9. Order, retention and forwarding run on seq and received time; visits run on corrected time.
+//! 10. Nothing is removed by age just after start, after a step of the clock, or before the newest known time.
+//! 11. Everything has a limit, in the configuration or in a type.
+//!
+//! ## Threads
+//!
+//! | thread | does |
+//! |---|---|
+//! | `main` | composes, then waits for a signal |
+//! | `door` | every connection, on one runtime; decodes small bodies; never blocks |
+//! | `read-1` ... | blocking handlers, bodies that are long or compressed |
+//! | `writer` | the pen: one transaction per commit group, completion after COMMIT |
+//! | `spool` | looks into the spool folder |
+//! | forwarding | one seals, and one for each target (`forward-<target>`) puts |
+//! | upkeep | ends visits, removes what is withdrawn or too old, watches disk and clock |
+//!
+//! Shared state is the writer's bounded queue and the caches of one folder each. Waits have deadlines or a bell, so that
+//! stopping is prompt. Order of stopping: door, then spool, forwarding and upkeep, then the writer, which drains and checkpoints.
+//!
+//! ## Files in the data directory
+//!
+//! | file | owner | holds a person? | how that goes |
+//! |---|---|---|---|
+//! | `wayside.db`, `-wal`, `-shm` | [`store`] | pseudonymous rows; personal fields only with `personal.store = "clear"` | withdrawal, retention; `secure_delete` overwrites freed pages |
+//! | `edge.json`, `edge.key` | [`store::edge`] | no; the secrets of tokens, hashes and signatures | never |
+//! | `rights.log` | [`store::rights_log`] | `visitor_ref` and a keyed hash of the id | append-only: it is what a fresh database learns the noes from |
+//! | `spool/` | [`ingest::spool`] | what the writing program put there | removed once its lines are committed |
+//! | `spool/rejected/` | [`ingest::spool`] | the shape of bad lines, values masked | `rejected_days` |
+//! | `outbox/` (or a target's `path`) | [`forward`] | pseudonymous lines | taken, expired; files already written get no holes yet |
+//! | `snapshots/` | [`store::migrate`] | as the database | `snapshots_days` |
+//! | `damaged/` | [`store::damage`] | as the database | `snapshots_days` |
+//! | `lock`, `running`, `first-start`, `control.sock` | [`store::open`], [`store::damage`], [`http::local`] | no | - |
+//!
+//! Not built yet, with their seams left clean: push, pull and relay targets, engines, the history over HTTP, engagement and
+//! scoring, data-subject requests, receipts, sealed cells for personal fields.
+
+pub mod base;
+pub mod cli;
+pub mod config;
+pub mod consent;
+pub mod daemon;
+pub mod domain;
+pub mod forward;
+pub mod history;
+pub mod http;
+pub mod ingest;
+pub mod store;
+pub mod tokens;
+pub mod upkeep;
