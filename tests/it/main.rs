@@ -1,0 +1,18 @@
+//! The paths of data through a real daemon: real HTTP, a real control socket, real files, and the rows that come of it.
+//! One module per path. Must never reach into the program: only what a client, an operator or a reader of the database sees.
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
+
+mod bad_heads;
+mod bad_input;
+mod clock;
+mod consent;
+mod events;
+mod fates;
+mod journey;
+mod limits;
+mod operator;
+mod restart;
+mod sdk;
+mod sender;
+mod spool;
+mod support;
