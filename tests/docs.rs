@@ -25,11 +25,6 @@ fn paper(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// The program has its command line.
-fn has_commands() -> bool {
-    root().join("src/cli/mod.rs").exists()
-}
-
 /// The help of a command, or `None` where there is no such command.
 fn help(words: &[&str]) -> Option<String> {
     let out = Command::new(env!("CARGO_BIN_EXE_wayside")).args(words).arg("--help").output().expect("wayside runs");
@@ -81,9 +76,6 @@ fn calls(text: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn every_command_stands_in_the_man_page_and_in_the_readme() {
-    if !has_commands() {
-        return;
-    }
     let (man, readme) = (paper(MAN).replace("\\-", "-"), paper(README));
     let mut missing = Vec::new();
     for words in every_command() {
@@ -103,9 +95,6 @@ fn every_command_stands_in_the_man_page_and_in_the_readme() {
 
 #[test]
 fn the_papers_name_no_command_or_flag_that_is_not_there() {
-    if !has_commands() {
-        return;
-    }
     let known: BTreeSet<String> = every_command().into_iter().map(|words| words.join(" ")).collect();
     let mut wrong = Vec::new();
     for name in [README, "packaging/doc/batches.md"] {

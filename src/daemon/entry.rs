@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, Result};
 use crate::cli::check::{Checked, Finding, Severity as CliSeverity};
@@ -15,7 +14,7 @@ use crate::daemon::import::{DeskSink, page_view};
 use crate::daemon::{control_socket, serve};
 use crate::domain::accesslog::LogLine;
 use crate::domain::site::Site;
-use crate::forward::verify as proof;
+use crate::forward::{verify as proof, verify_beside};
 use crate::history::HistoryOptions;
 use crate::http::reply::Reply;
 use crate::ingest::import::{Import, Stop, Tally};
@@ -141,22 +140,13 @@ fn verify(config: &Config, request: &VerifyRequest, told: &mut Told<'_>) -> Resu
     }
     let reading = Reading::open(&config.data_dir, config.store.read_ms_max)?;
     let keys = Edge::load(&config.data_dir)?.map(|edge| edge.keys).unwrap_or_default();
-    let targets: Vec<String> = config.targets.iter().map(|target| target.name.clone()).collect();
-    add(&mut out, proof::stored(&reading, &keys, &targets, &progress)?);
-    for folder in folders(config).filter(|folder| folder.is_dir()) {
-        add(&mut out, proof::folder(&folder, None, &progress)?);
-    }
+    add(&mut out, verify_beside(&reading, &keys, &config.targets, &progress)?);
     let wanted = |fault: &Fault| {
         let holds = |part: &Option<String>| part.as_ref().is_none_or(|part| fault.batch.contains(&format!("{part}/")));
         holds(&request.lane) && holds(&request.epoch)
     };
     out.faults.retain(wanted);
     Ok(out)
-}
-
-fn folders(config: &Config) -> impl Iterator<Item = PathBuf> {
-    let join = |path: &Path| config.data_dir.join(path);
-    config.targets.iter().map(move |target| join(&target.path))
 }
 
 fn add(out: &mut Verified, found: proof::Verified) {

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::base::digest::{Hash, Hasher, sha256};
-use crate::base::id::{EdgeId, Epoch, Salt, Seq, VisitorRef};
+use crate::base::id::{EdgeId, Epoch, Salt, Seq};
 use crate::base::text::hex;
 use crate::base::time::Millis;
 use crate::domain::consent::Purposes;
@@ -257,11 +257,6 @@ pub fn digest(lines: &[Hash]) -> Hash {
         hasher.add(line);
     }
     hasher.finish()
-}
-
-/// Who is named in a line: never an id, only the reference.
-pub fn reference(visitor: VisitorRef) -> String {
-    visitor.to_string()
 }
 
 #[cfg(test)]

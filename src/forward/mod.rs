@@ -3,13 +3,15 @@
 //! Invariants: an attempt is committed before its batch is rendered, and rendered from a snapshot taken after that; the
 //! consent lane goes first; one target's failure holds up no other. The database is the schedule: a kick only wakes.
 
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::base::error::{Result, io};
 use crate::base::time::Clock;
 use crate::domain::event::Lane;
-use crate::store::Store;
+use crate::store::edge::KnownKey;
+use crate::store::{Reading, Store};
 
 pub mod dir;
 pub mod encode;
@@ -27,7 +29,7 @@ use self::dir::Dir;
 use self::options::{ForwardOptions, TargetKind, TargetOptions};
 use self::seal::{SealRules, Sealed};
 use self::target::{Key, Landed, Target};
-use self::verify::{Progress, Verified};
+use self::verify::{Progress, Snapshots, Verified};
 
 /// Longest time between two looks at what waits.
 const TICK: Duration = Duration::from_secs(1);
@@ -93,12 +95,7 @@ impl Forwarder {
         targets: &[TargetOptions],
         edge_label: &str,
     ) -> Self {
-        let opened = targets.iter().map(|target| -> Box<dyn Target> {
-            match target.kind {
-                TargetKind::Dir => Box::new(Dir::new(store.data_dir(), target)),
-            }
-        });
-        let targets = opened.collect();
+        let targets = opened(store.data_dir(), targets);
         Self::to(store, clock, options, targets, edge_label)
     }
 
@@ -213,18 +210,47 @@ impl Forwarder {
     /// Checks all stored batches and the files of `dir` targets; every problem found is in the answer.
     /// `progress` is told after each batch. Errors: `Busy`, `Storage`.
     pub fn verify(&self, progress: Progress<'_>) -> Result<Verified> {
-        let keys = &self.store.identity().edge.keys;
-        let mut out = verify::stored(&*self.store, keys, &self.target_names(), progress)?;
-        for target in &self.targets {
-            let Some(folder) = target.folder() else { continue };
-            let missing = |key: Key| {
-                let last = target.watermark(key, key.batch_no - 1, key.batch_no)?;
-                Ok(last < key.batch_no)
-            };
-            verify::files_of(&*self.store, target.name(), &folder, keys, &missing, progress, &mut out)?;
-        }
-        Ok(out)
+        verify_all(&*self.store, &self.store.identity().edge.keys, &self.targets, progress)
     }
+}
+
+fn opened(data_dir: &Path, targets: &[TargetOptions]) -> Vec<Box<dyn Target>> {
+    let open = |target: &TargetOptions| -> Box<dyn Target> {
+        match target.kind {
+            TargetKind::Dir => Box::new(Dir::new(data_dir, target)),
+        }
+    };
+    targets.iter().map(open).collect()
+}
+
+/// [`Forwarder::verify`] beside whoever writes the database: files must be there, be the stored ones, and be signed by a
+/// key of this edge. Errors: `Busy`, `Storage`.
+pub fn verify_beside(
+    reading: &Reading,
+    keys: &[KnownKey],
+    targets: &[TargetOptions],
+    progress: Progress<'_>,
+) -> Result<Verified> {
+    verify_all(reading, keys, &opened(reading.data_dir(), targets), progress)
+}
+
+fn verify_all(
+    source: &impl Snapshots,
+    keys: &[KnownKey],
+    targets: &[Box<dyn Target>],
+    progress: Progress<'_>,
+) -> Result<Verified> {
+    let names: Vec<String> = targets.iter().map(|target| target.name().to_owned()).collect();
+    let mut out = verify::stored(source, keys, &names, progress)?;
+    for target in targets {
+        let Some(folder) = target.folder() else { continue };
+        let missing = |key: Key| {
+            let last = target.watermark(key, key.batch_no - 1, key.batch_no)?;
+            Ok(last < key.batch_no)
+        };
+        verify::files_of(source, target.name(), &folder, keys, &missing, progress, &mut out)?;
+    }
+    Ok(out)
 }
 
 /// Wakes threads that wait for work, and tells them to stop.

@@ -7,11 +7,11 @@ use super::support::{MEASURE, World};
 use crate::base::error::Kind;
 use crate::base::gzip;
 use crate::domain::event::Lane;
-use crate::forward::options::ForwardOptions;
-use crate::forward::verify;
-use crate::store::edge::Edge;
+use crate::forward::options::{ForwardOptions, TargetOptions};
+use crate::forward::{verify, verify_beside};
+use crate::store::edge::{Edge, KnownKey};
 use crate::store::epochs::Reason;
-use crate::store::{Store, StoreOptions, batches, lines};
+use crate::store::{Reading, Store, StoreOptions, batches, lines};
 
 fn three_batches(world: &World) -> crate::forward::Forwarder {
     let forwarder = world.forwarder();
@@ -39,6 +39,23 @@ fn a_chain_of_batches_holds_in_the_database_and_as_files() {
     assert_eq!(verify::folder(&world.outbox(), Some(&public), &|_| ()).unwrap().problems, Vec::new());
     let other = verify::folder(&world.outbox(), Some(&[9; 32]), &|_| ()).unwrap();
     assert_eq!(other.problems.len(), 3, "a stranger's key is not ours");
+}
+
+#[test]
+fn a_reader_beside_the_daemon_finds_foreign_signatures_and_files_that_are_gone() {
+    let world = World::new();
+    three_batches(&world);
+    let reading = Reading::open(world.store.data_dir(), 5_000).unwrap();
+    let keys = &world.store.identity().edge.keys;
+    let found =
+        |keys: &[KnownKey]| verify_beside(&reading, keys, &[TargetOptions::default()], &|_| ()).unwrap().problems.len();
+    assert_eq!(found(keys), 0);
+    let stranger = KnownKey { public: [9; 32], ..keys[0].clone() };
+    assert!(found(&[stranger]) >= 3, "a file signed by anybody else is no batch of ours");
+    for end in ["ndjson.gz", "manifest.json"] {
+        fs::remove_file(world.lane(Lane::Pages).join(format!("000000000003.{end}"))).unwrap();
+    }
+    assert_eq!(found(keys), 1, "the last file is gone and was not acknowledged");
 }
 
 #[test]
