@@ -16,11 +16,11 @@ use crate::store::{files, meta, open};
 /// The newest schema, whole.
 pub(in crate::store) const SCHEMA: &str = include_str!("../../schema.sql");
 /// Its version (`PRAGMA user_version`).
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 /// `WAYS` in the file's header, so that `file` and SQLite tools know it.
 const APPLICATION_ID: i64 = 0x5741_5953;
 /// Numbered steps: each brings a file of the version before to its own. Never change one that was released.
-const STEPS: &[(i64, &str)] = &[];
+const STEPS: &[(i64, &str)] = &[(2, include_str!("migrate/step_2.sql"))];
 /// Folder of snapshots in the data directory.
 const SNAPSHOTS: &str = "snapshots";
 

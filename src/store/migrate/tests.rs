@@ -81,6 +81,41 @@ fn a_step_that_fails_leaves_the_file_as_it_was() {
     }
 }
 
+/// The databases of earlier versions, as the programs of their time wrote them, unpacked.
+fn corpus() -> Vec<(String, tempfile::TempDir)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/databases");
+    let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    let unpack = |name: &std::ffi::OsString| {
+        let dir = tempfile::tempdir().unwrap();
+        let packed = std::fs::read(folder.join(name).join("wayside.db.gz")).unwrap();
+        let bytes = crate::base::gzip::decompress(&packed, 64 << 20).unwrap();
+        std::fs::write(open::database_path(dir.path()), bytes).unwrap();
+        (name.to_str().unwrap().to_owned(), dir)
+    };
+    names.iter().map(unpack).collect()
+}
+
+#[test]
+fn every_database_of_an_earlier_version_comes_to_equal_schema_sql() {
+    let fresh_dir = tempfile::tempdir().unwrap();
+    let fresh = open::writer(&open::database_path(fresh_dir.path())).unwrap();
+    bring_up(&fresh, fresh_dir.path(), NOW, none).unwrap();
+    let all = corpus();
+    assert_eq!(all.len() as i64, VERSION - 1, "one for each version before this");
+    for (name, dir) in all {
+        let conn = open::writer(&open::database_path(dir.path())).unwrap();
+        let count = |table: &str| -> i64 {
+            conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0)).unwrap()
+        };
+        let before = [count("decisions"), count("events"), count("visits"), count("batches")];
+        assert!(before.iter().all(|n| *n > 0), "{name}: {before:?}");
+        assert!(matches!(bring_up(&conn, dir.path(), NOW, none).unwrap(), Raised::Migrated(_)), "{name}");
+        assert_eq!(bare(&conn), bare(&fresh), "{name}");
+        assert_eq!([count("decisions"), count("events"), count("visits"), count("batches")], before, "{name}");
+    }
+}
+
 #[test]
 fn a_fresh_file_is_made_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();

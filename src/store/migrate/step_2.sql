@@ -1,0 +1,1 @@
+-- From schema version 1 to 2. Afterwards a file equals schema.sql. Foreign keys rest while this runs and are checked after.
