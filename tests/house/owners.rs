@@ -9,6 +9,7 @@ const DOOR: &[&str] = &["src/http/server.rs", "src/http/local.rs"];
 const TOP: &[&str] = &["src/daemon*", "src/config*", "src/main.rs"];
 const IDS: &[&str] = &["src/base/id.rs"];
 const DIGESTS: &[&str] = &["src/base/digest.rs"];
+const CELLS: &[&str] = &["src/base/cell.rs"];
 
 /// Each dependency and the places which may name it: `src/a/` a folder, `src/a.rs` a file, `src/a*` a start.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -41,7 +42,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sha2", DIGESTS),
     ("hmac", DIGESTS),
     ("subtle", DIGESTS),
-    ("ed25519-compact", DIGESTS),
+    ("ed25519-compact", &["src/base/digest.rs", "src/base/cell.rs"]),
+    ("chacha20poly1305", CELLS),
+    ("zeroize", CELLS),
 ];
 
 /// Those which test code may name anywhere: options live with their users, and are tested as the file's text.
