@@ -354,6 +354,21 @@ pub struct RowLossBody {
     pub lanes: Vec<LaneLoss>,
 }
 
+/// Fields of a `loss` line about a database that was lost: rows received between `from` and `to` may never have left it.
+#[derive(Debug, Serialize)]
+pub struct EpochLossBody {
+    /// Why: `damage`.
+    pub reason: &'static str,
+    /// Epoch of the database that was lost, 16 hex digits.
+    pub lost_epoch: String,
+    /// Everything received before was acknowledged by every target; null where that cannot be known.
+    pub from: Option<String>,
+    /// From here on the fresh database serves.
+    pub to: String,
+    /// The highest `seq` the lost database told; null where it could not be read.
+    pub last_seq: Option<i64>,
+}
+
 /// Rows of one lane that were removed before they were delivered.
 #[derive(Debug, Serialize)]
 pub struct LaneLoss {

@@ -59,6 +59,14 @@ pub fn put(tx: &WriteTx<'_>, target: &str, epoch_id: i64, lane: Lane, c: &Cursor
     .map(|_| ())
 }
 
+/// Every target that has a position, by name.
+pub fn targets(tx: &ReadTx<'_>) -> Result<Vec<String>> {
+    tx.conn()
+        .prepare_cached("SELECT DISTINCT target FROM cursors ORDER BY target")
+        .and_then(|mut s| s.query_map([], |r| r.get(0))?.collect())
+        .map_err(|e| open::error("listing targets", e))
+}
+
 /// The lowest batch of a lane and epoch that every one of `targets` has acknowledged.
 pub fn acked_by_all(tx: &ReadTx<'_>, targets: &[String], epoch_id: i64, lane: Lane) -> Result<i64> {
     let mut lowest = None;

@@ -10,11 +10,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::base::error::{Error, Kind, Result, io};
 use crate::base::time::{Clock, Millis, SECOND_MS, SystemClock};
+use crate::store::damage::lost::LastWords;
 use crate::store::edge::{Edge, Minted, RECORD};
 use crate::store::epochs::Reason;
 use crate::store::hardware::Hardware;
 use crate::store::migrate::Raised;
 use crate::store::{Identity, Note, StoreOptions, epochs, files, meta, migrate, open, rights_log};
+
+mod lost;
 
 /// Folder of databases kept aside, in the data directory.
 const DAMAGED: &str = "damaged";
@@ -85,7 +88,7 @@ fn open_on(options: &StoreOptions, hardware: &Hardware, now: Millis) -> Result<(
         notes.push(Note::OtherHardware);
     }
     let served = match what_is_wrong(data_dir, first || minted == Minted::First)? {
-        None => match serve(data_dir, &edge, now) {
+        None => match serve(data_dir, &edge, now, None) {
             Err(error) if error.code == "damaged" => Err(error.to_string()),
             other => Ok(other?),
         },
@@ -101,9 +104,10 @@ fn open_on(options: &StoreOptions, hardware: &Hardware, now: Millis) -> Result<(
             (served.conn, served.epoch_id)
         }
         Err(why) => {
+            let known = lost::words(&open::database_path(data_dir));
             let aside = move_aside(data_dir, now)?;
             edge = Edge::new_epoch(data_dir, Reason::FreshAfterDamage, now)?;
-            let served = serve(data_dir, &edge, now)?;
+            let served = serve(data_dir, &edge, now, Some(known))?;
             notes.push(Note::Damaged { aside, why, rights: served.rights });
             (served.conn, served.epoch_id)
         }
@@ -121,15 +125,16 @@ struct Served {
     rights: usize,
 }
 
-/// Opens the file for writing, with the newest schema and the edge's epoch in it.
-fn serve(data_dir: &Path, edge: &Edge, now: Millis) -> Result<Served> {
+/// Opens the file for writing, with the newest schema and the edge's epoch in it. With the last words of the database it
+/// takes the place of, a fresh one begins with the line that tells the loss.
+fn serve(data_dir: &Path, edge: &Edge, now: Millis, known: Option<LastWords>) -> Result<Served> {
     let conn = open::writer(&open::database_path(data_dir))?;
     let begin = |conn: &Connection| epochs::begin(conn, edge.id, edge.epoch, edge.reason, edge.started_at);
     let mut rights = 0;
     let raised = migrate::bring_up(&conn, data_dir, now, |conn| {
-        begin(conn)?;
+        let epoch_id = begin(conn)?;
         rights = rights_log::replay(conn, data_dir)?;
-        Ok(())
+        known.map_or(Ok(()), |known| lost::tell(conn, epoch_id, edge.previous, known, now))
     })?;
     let epoch_id = match epochs::current_id(&conn, edge.epoch)? {
         Some(id) => id,
@@ -157,16 +162,21 @@ fn what_is_wrong(data_dir: &Path, first: bool) -> Result<Option<String>> {
     }
 }
 
-/// Looks at a database through a connection of its own that leaves file and log as they are.
-/// Errors: code `damaged` if it is; others if it cannot be looked at.
-fn probe(path: &Path, thorough: bool, check_ms_max: i64) -> Result<()> {
+/// A connection of its own that leaves file and log as they are.
+fn look(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags).map_err(|e| open::error("opening the database", e))?;
+    let conn = Connection::open_with_flags(path, flags).map_err(|e| open::error("opening the database", e))?;
     // closing must not carry the log into a file that may be kept as evidence
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .and_then(|_| conn.busy_timeout(Duration::from_secs(1)))
         .and_then(|()| conn.pragma_update(None, "query_only", true))
         .map_err(|e| open::error("looking at the database", e))?;
+    Ok(conn)
+}
+
+/// Looks at a database through a connection of its own. Errors: code `damaged` if it is; others if it cannot be looked at.
+fn probe(path: &Path, thorough: bool, check_ms_max: i64) -> Result<()> {
+    let mut conn = look(path)?;
     let version = migrate::version_of(&conn)?;
     if version > migrate::VERSION {
         return Ok(()); // its own refusal is clearer
@@ -190,11 +200,16 @@ fn damaged(why: &str) -> Error {
     Error::new(Kind::Storage, "damaged", format!("the database is damaged: {why}"))
 }
 
-fn quick_check(conn: &mut Connection, ms_max: i64) -> Result<()> {
+/// From now on whatever the connection does ends after so long.
+fn bounded(conn: &mut Connection, ms_max: i64) -> Result<()> {
     // real time, whatever clock the store was given: what is bounded is the waiting of a person
     let deadline = SystemClock.now().plus(ms_max);
     conn.progress_handler(CHECK_STEPS, Some(move || SystemClock.now() >= deadline))
-        .map_err(|e| open::error("bounding the check of the database", e))?;
+        .map_err(|e| open::error("bounding the check of the database", e))
+}
+
+fn quick_check(conn: &mut Connection, ms_max: i64) -> Result<()> {
+    bounded(conn, ms_max)?;
     let found: rusqlite::Result<String> = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0));
     match found {
         Ok(word) if word == "ok" => Ok(()),

@@ -1,7 +1,7 @@
 //! The `frozen` table: lines frozen when they were made (visit snapshots, counts, decisions, withdrawals, losses, clock
 //! steps). Must never be updated: a later line supersedes an earlier one. Rendering them reads nothing mutable.
 
-use rusqlite::Row;
+use rusqlite::{Connection, Row, ToSql};
 use serde::Serialize;
 
 use crate::base::error::Result;
@@ -10,7 +10,7 @@ use crate::base::time::Millis;
 use crate::domain::event::Lane;
 use crate::domain::line::LineKind;
 use crate::domain::visitor::Rights;
-use crate::store::{ReadTx, WriteTx, open, row};
+use crate::store::{ReadTx, WriteTx, meta, open, row};
 
 /// One frozen line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,50 +65,70 @@ pub(in crate::store) fn from_row(r: &Row<'_>) -> rusqlite::Result<FrozenRow> {
     })
 }
 
+const INSERT: &str = "INSERT INTO frozen (seq, lane, kind, epoch_id, site_id, visitor_id, first_seq, received_at, \
+    corrected_at, flags, consent_seq, exempt, salt, body) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+
 /// Freezes a line.
 pub fn insert(tx: &WriteTx<'_>, f: &FrozenRow) -> Result<()> {
-    tx.execute(
-        "INSERT INTO frozen (seq, lane, kind, epoch_id, site_id, visitor_id, first_seq, received_at, corrected_at, flags, \
-         consent_seq, exempt, salt, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        rusqlite::params![
-            f.seq,
-            f.lane.code(),
-            f.kind.word(),
-            f.epoch_id,
-            f.site_id,
-            f.visitor_id,
-            f.first_seq,
-            f.received,
-            f.corrected,
-            f.rights.flags,
-            f.rights.consent_seq,
-            f.rights.exempt,
-            f.salt,
-            f.body,
-        ],
-    )
-    .map(|_| ())
+    with_values(f, |values| tx.execute(INSERT, values)).map(|_| ())
+}
+
+fn with_values<T>(f: &FrozenRow, run: impl FnOnce(&[&dyn ToSql]) -> T) -> T {
+    run(rusqlite::params![
+        f.seq,
+        f.lane.code(),
+        f.kind.word(),
+        f.epoch_id,
+        f.site_id,
+        f.visitor_id,
+        f.first_seq,
+        f.received,
+        f.corrected,
+        f.rights.flags,
+        f.rights.consent_seq,
+        f.rights.exempt,
+        f.salt,
+        f.body,
+    ])
+}
+
+/// A line of the consent lane that is about nobody.
+fn nobodys(seq: Seq, epoch_id: i64, now: Millis, kind: LineKind, body: &impl Serialize) -> FrozenRow {
+    FrozenRow {
+        seq,
+        lane: Lane::Consent,
+        kind,
+        epoch_id,
+        site_id: None,
+        visitor_id: None,
+        first_seq: seq,
+        received: now,
+        corrected: now,
+        rights: Rights::default(),
+        salt: Salt::mint(),
+        body: serde_json::to_string(body).expect("invariant: a body has string keys"),
+    }
 }
 
 /// Freezes a line of the consent lane that is about nobody: a loss, a step of the clock. Returns its number.
 pub fn note(tx: &WriteTx<'_>, kind: LineKind, body: &impl Serialize) -> Result<Seq> {
     let seq = tx.next_seq();
-    let line = FrozenRow {
-        seq,
-        lane: Lane::Consent,
-        kind,
-        epoch_id: tx.identity().epoch_id,
-        site_id: None,
-        visitor_id: None,
-        first_seq: seq,
-        received: tx.now(),
-        corrected: tx.now(),
-        rights: Rights::default(),
-        salt: Salt::mint(),
-        body: serde_json::to_string(body).expect("invariant: a body has string keys"),
-    };
-    insert(tx, &line)?;
+    insert(tx, &nobodys(seq, tx.identity().epoch_id, tx.now(), kind, body))?;
     Ok(seq)
+}
+
+/// Freezes the first line of a fresh database, before there is a pen; takes the number 1 for it.
+pub(in crate::store) fn first(
+    conn: &Connection,
+    epoch_id: i64,
+    now: Millis,
+    kind: LineKind,
+    body: &impl Serialize,
+) -> Result<()> {
+    let line = nobodys(Seq(1), epoch_id, now, kind, body);
+    with_values(&line, |values| conn.execute(INSERT, values)).map_err(|e| open::error("writing the first line", e))?;
+    meta::save_seq(conn, line.seq.0)
 }
 
 /// Numbers of a visitor's lines made from rows at or below a floor, at most `limit`; decisions and withdrawals stay.

@@ -11,7 +11,8 @@ use crate::base::text::hex;
 use crate::base::time::{DAY_MS, Millis};
 use crate::domain::batch::{FORMAT, Manifest, SealedPart, key_id};
 use crate::domain::body::{
-    CellBody, ClockBody, CountBody, DecisionBody, EventBody, LaneLoss, LossBody, RowLossBody, VisitBody, WithdrawalBody,
+    CellBody, ClockBody, CountBody, DecisionBody, EpochLossBody, EventBody, LaneLoss, LossBody, RowLossBody, VisitBody,
+    WithdrawalBody,
 };
 use crate::domain::consent::Purposes;
 use crate::domain::event::Lane;
@@ -159,6 +160,12 @@ fn decision(seq: i64, action: &str, purposes: Purposes, (before, after): (Purpos
     line(LineKind::Decision, seq, true, before.with(after), body(&fields))
 }
 
+/// A database was lost; with the seq at which it had been acknowledged, or nothing could be read from it.
+fn damage(known: Option<i64>) -> EpochLossBody {
+    let (from, to) = (known.map(|seq| at(seq).rfc3339()), at(27).rfc3339());
+    EpochLossBody { reason: "damage", lost_epoch: BEFORE.to_string(), from, to, last_seq: known.map(|_| 412) }
+}
+
 /// The consent lane: decisions, a withdrawal, a loss, a step of the clock; one line is a hole.
 fn consent_lane() -> Vec<Line> {
     let shared = Purposes::MEASURE.with(Purposes::SHARE);
@@ -180,6 +187,8 @@ fn consent_lane() -> Vec<Line> {
         line(LineKind::Loss, 24, false, Purposes::NONE, body(&loss)),
         line(LineKind::Clock, 25, false, Purposes::NONE, body(&clock)),
         line(LineKind::Loss, 26, false, Purposes::NONE, body(&rows)),
+        line(LineKind::Loss, 27, false, Purposes::NONE, body(&damage(Some(3)))),
+        line(LineKind::Loss, 28, false, Purposes::NONE, body(&damage(None))),
     ]
 }
 

@@ -4,11 +4,15 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::base::id::VisitorRef;
-use crate::base::time::ManualClock;
+use crate::base::id::{Epoch, Seq, VisitorRef};
+use crate::base::time::{HOUR_MS, ManualClock};
+use crate::domain::batch::Batch;
 use crate::domain::consent::Purposes;
+use crate::domain::event::Lane;
+use crate::domain::line::LineKind;
+use crate::store::cursors::Cursor;
 use crate::store::rights_log::Entry;
-use crate::store::{ReadTx, Store, refusals};
+use crate::store::{ReadTx, Store, WriteTx, batches, cursors, frozen, refusals};
 
 const NOW: Millis = Millis(1_700_000_000_000);
 
@@ -110,6 +114,92 @@ fn a_damaged_file_is_kept_aside_untouched_and_rights_are_taken_over() {
         drop(conn);
         assert_eq!(start(dir.path()).unwrap().2, [], "{name}: and the next start is an ordinary one");
     }
+}
+
+/// The one loss line of a fresh database, which must be its first line.
+fn loss_of(conn: &Connection) -> serde_json::Value {
+    let (seq, lane, kind, body): (i64, i64, String, String) = conn
+        .query_row("SELECT seq, lane, kind, body FROM frozen", [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+        .unwrap();
+    assert_eq!((seq, lane, kind.as_str()), (1, Lane::Consent.code(), "loss"));
+    assert_eq!(meta::last_seq(conn).unwrap(), 1, "its number is taken");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// A data directory with two lines an hour apart, of which a target has acknowledged the first `acked`.
+fn delivered(acked: i64) -> (tempfile::TempDir, Epoch) {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(NOW);
+    let store = Store::open(&StoreOptions::at(dir.path()), Arc::new(clock.clone())).unwrap();
+    let note = |tx: &WriteTx<'_>| frozen::note(tx, LineKind::Clock, &serde_json::json!({}));
+    store.pen().call(note).unwrap();
+    clock.advance(HOUR_MS);
+    store.pen().call(note).unwrap();
+    let seal = move |tx: &WriteTx<'_>| {
+        for no in 1..=2 {
+            let batch = Batch {
+                epoch_id: tx.identity().epoch_id,
+                lane: Lane::Consent,
+                batch_no: no,
+                first_seq: Seq(no),
+                last_seq: Seq(no),
+                count: 1,
+                digest: [1; 32],
+                received: (NOW, NOW),
+                sealed_at: NOW,
+                edge_label: String::new(),
+                schema: "1.0".to_owned(),
+                sealed_part: Vec::new(),
+                signature: [2; 64],
+            };
+            batches::insert(tx, &batch)?;
+        }
+        let cursor = Cursor { put_no: 2, acked_no: acked, ..Cursor::default() };
+        cursors::put(tx, "outbox", tx.identity().epoch_id, Lane::Consent, &cursor)?;
+        meta::set_newest_at(tx, NOW.plus(2 * HOUR_MS))
+    };
+    store.pen().call(seal).unwrap();
+    let epoch = store.identity().edge.epoch;
+    store.close().unwrap();
+    (dir, epoch)
+}
+
+#[test]
+fn a_fresh_database_begins_by_telling_what_may_be_lost() {
+    let later = NOW.plus(3 * HOUR_MS);
+    let fresh = |dir: &Path| open_on(&StoreOptions::at(dir), &Hardware::read(Path::new("/")), later).unwrap().0;
+    let told = |epoch: Epoch, from: Option<Millis>, last_seq: Option<i64>| {
+        serde_json::json!({
+            "reason": "damage", "lost_epoch": epoch.to_string(), "from": from.map(Millis::rfc3339), "to": later.rfc3339(),
+            "last_seq": last_seq
+        })
+    };
+    // as far as the damaged file can still tell: from the first row nobody acknowledged, else from the newest time in it
+    for (acked, from) in [(0, NOW), (1, NOW.plus(HOUR_MS)), (2, NOW.plus(2 * HOUR_MS))] {
+        let (dir, epoch) = delivered(acked);
+        open::writer(&open::database_path(dir.path())).unwrap().execute_batch("DROP TABLE attempts").unwrap();
+        assert_eq!(loss_of(&fresh(dir.path())), told(epoch, Some(from), Some(2)), "{acked} acknowledged");
+    }
+    // a file that tells nothing, and none at all
+    for whole in [true, false] {
+        let (dir, epoch) = delivered(1);
+        let path = open::database_path(dir.path());
+        if whole { std::fs::write(&path, "no database".repeat(500)) } else { std::fs::remove_file(&path) }.unwrap();
+        assert_eq!(loss_of(&fresh(dir.path())), told(epoch, None, None));
+    }
+    // and a number it was given from garbage is no time
+    let (dir, epoch) = delivered(2);
+    let garbage = format!("DROP TABLE attempts; UPDATE meta SET value = {} WHERE key = 'newest_at'", later.0 + 1);
+    open::writer(&open::database_path(dir.path())).unwrap().execute_batch(&garbage).unwrap();
+    assert_eq!(loss_of(&fresh(dir.path())), told(epoch, None, Some(2)));
+}
+
+#[test]
+fn a_first_start_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (conn, ..) = start(dir.path()).unwrap();
+    let lines: i64 = conn.query_row("SELECT count(*) FROM frozen", [], |r| r.get(0)).unwrap();
+    assert_eq!(lines, 0);
 }
 
 #[test]
