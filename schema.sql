@@ -517,6 +517,36 @@ CREATE TABLE spooled (
   at     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Who may ask from the network, and for what: a digest of each token, never the token.
+-- owner: src/store/tokens.rs
+-- retention: for ever (a revoked one explains the audit)
+-- personal: no
+CREATE TABLE tokens (
+  token_id     BLOB    PRIMARY KEY CHECK (length(token_id) = 16),
+  name         TEXT    NOT NULL,
+  scopes       INTEGER NOT NULL CHECK (scopes BETWEEN 1 AND 31),
+  digest       BLOB    NOT NULL UNIQUE CHECK (length(digest) = 32),
+  prefix       TEXT    NOT NULL CHECK (length(prefix) = 6),
+  created_at   INTEGER NOT NULL,
+  expires_at   INTEGER,
+  revoked_at   INTEGER,
+  last_used_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What was done administratively with people's data: who, what, when. No personal values.
+-- owner: src/store/audit.rs
+-- retention: [retention] ledger_months
+-- personal: no
+CREATE TABLE audit (
+  audit_id INTEGER PRIMARY KEY,
+  at       INTEGER NOT NULL,
+  who      TEXT    NOT NULL,
+  what     TEXT    NOT NULL,
+  about    TEXT,
+  note     TEXT
+) STRICT;
+CREATE INDEX audit_about ON audit (about) WHERE about IS NOT NULL;
+
 -- Running totals that outlive their rows: what was dropped, refused, removed, and why.
 -- owner: src/store/tallies.rs
 -- retention: for ever

@@ -67,10 +67,11 @@ fn summaries_scopes_and_bodies_agree_with_the_table() {
         let name = format!("{} {}", route.method, route.path);
         let Some(operation) = operations.get(&(route.method.to_owned(), route.path.to_owned())) else { continue };
         assert_eq!(operation["summary"], route.summary, "{name}");
-        let scope = if route.scope == Scope::Operator { "operator" } else { "public" };
-        assert_eq!(operation["x-wayside-scope"], scope, "{name}");
+        assert_eq!(operation["x-wayside-scope"], route.scope.word(), "{name}");
         let tags = operation["tags"].as_array().expect("tags");
         assert_eq!(tags.iter().any(|tag| tag == "operator"), route.scope == Scope::Operator, "{name}");
+        let guarded = matches!(route.scope, Scope::Token(_));
+        assert_eq!(operation["security"] == serde_json::json!([{"token": []}]), guarded, "{name}: security");
         assert_eq!(tags.iter().any(|tag| tag == "journey"), route.vendor, "{name}");
         assert_eq!(operation.get("requestBody").is_some(), route.body, "{name}: the body");
     }

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use crate::base::error::{Error, Result};
 use crate::base::text::clean;
 
+pub mod audit;
 pub mod backup;
 pub mod batches;
 pub mod check;
@@ -30,6 +31,7 @@ pub mod serve;
 pub mod status;
 pub mod table;
 pub mod tail;
+pub mod token;
 pub mod upkeep;
 pub mod version;
 pub mod visits;
@@ -92,6 +94,10 @@ pub enum Command {
     Export(export::Args),
     /// Copy the database while the collector goes on.
     Backup(backup::Args),
+    /// Make, list or revoke tokens for the network.
+    Token(token::Args),
+    /// Tell who did what with people's data.
+    Audit(audit::Args),
     /// Run the periodic care, now.
     Upkeep(upkeep::Args),
     /// Print versions.
@@ -125,6 +131,8 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Forward(args) => forward::run(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Backup(args) => backup::run(&args, context),
+        Command::Token(args) => token::run(&args, context),
+        Command::Audit(args) => audit::run(&args, context),
         Command::Upkeep(args) => upkeep::run(&args, context),
         Command::Version(args) => version::run(&args, context),
     };

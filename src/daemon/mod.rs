@@ -48,11 +48,11 @@ pub struct House {
 /// Opens the store and composes the work folders. Errors: `Conflict` (another process), `Config`, `Storage`.
 pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
     let sites = config.sites.iter().cloned().map(Site::compile).collect::<Result<Vec<Site>>>()?;
-    let tokens = Tokens::load(&config.ingest_token_files)?;
     let trusted = Networks::parse(&config.trusted_proxies)?;
     let geo = config.geoip_file.as_deref().map_or_else(|| Ok(Geo::none()), Geo::open)?;
     let store = Arc::new(Store::open(&config.store_options(), Arc::clone(&clock))?);
     tell(store.notes());
+    let tokens = Arc::new(Tokens::open(Arc::clone(&store), &config.ingest_token_files)?);
     let ingest = Ingest::open(
         Arc::clone(&store),
         Parts {

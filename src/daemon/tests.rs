@@ -12,4 +12,5 @@ mod pages;
 mod rights;
 mod spool;
 mod support;
+mod tokens;
 mod visits;

@@ -19,5 +19,6 @@ pub mod purpose;
 pub mod referrer;
 pub mod site;
 pub mod stored;
+pub mod token;
 pub mod visit;
 pub mod visitor;

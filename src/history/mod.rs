@@ -11,6 +11,7 @@
 //! | `counts` | counters, folded |
 //! | `person` | what is known and decided of one visitor |
 //! | `batches` | sealed batches |
+//! | `audit` | what was done administratively |
 //! | `status` | totals, and whether all is well |
 //! | `export`, `backup` | rows as files, and the whole database as one |
 
@@ -25,6 +26,7 @@ use crate::domain::consent::{PurposeBook, Purposes};
 use crate::domain::visit::VisitOptions;
 use crate::store::{ReadTx, Reading, Store, migrate, sites};
 
+pub mod audit;
 pub mod backup;
 pub mod batches;
 pub mod counts;

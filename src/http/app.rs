@@ -30,8 +30,8 @@ pub struct App {
     pub ingest: Arc<Ingest>,
     /// Decisions.
     pub consent: Arc<Consent>,
-    /// Ingest tokens.
-    pub tokens: Tokens,
+    /// Who may ask from the network.
+    pub tokens: Arc<Tokens>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted: Networks,
     /// Status, forwarding, upkeep.

@@ -6,27 +6,64 @@ use std::net::IpAddr;
 use crate::base::error::{Error, Result};
 use crate::domain::consent::Signals;
 use crate::domain::network::client_ip;
+use crate::domain::token::{Caller, Scope};
 use crate::http::app::App;
 use crate::http::request::{Head, Peer};
 use crate::ingest::accept::Arrived;
 use crate::ingest::shape::Authority;
 
-/// Operator over the control socket, sender with an ingest token, public else.
+/// The token a request carries; `None` without the header. Errors: `Denied` where the header is of another scheme.
+fn bearer(head: &Head) -> Result<Option<&str>> {
+    match head.headers.get("authorization").map(|value| value.split_once(' ')) {
+        None => Ok(None),
+        Some(Some((scheme, token))) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+        Some(_) => Err(unknown()),
+    }
+}
+
+fn unknown() -> Error {
+    Error::denied("the token is unknown, was revoked or is past its time")
+        .code("token_unknown")
+        .remedy("send `Authorization: Bearer TOKEN` with a token that holds, or leave the header out")
+}
+
+fn too_narrow(wanted: Scope) -> Error {
+    Error::denied(format!("the token does not open this: it lacks the scope {}", wanted.word()))
+        .code("token_scope")
+        .remedy(format!("use a token with that scope: wayside token create NAME --scopes {}", wanted.word()))
+}
+
+/// Operator over the control socket, sender with a token of the scope ingest, public else.
 /// Errors: `Denied` with code `token_unknown` for a token that is none: a sender must not sink to the public silently.
 pub fn authority(app: &App, head: &Head) -> Result<Authority> {
     if matches!(head.peer, Peer::Control) {
         return Ok(Authority::Operator);
     }
-    match head.headers.get("authorization") {
+    match bearer(head)? {
         None => Ok(Authority::Public),
-        Some(value) => match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && app.tokens.admit(token.trim()) => {
-                Ok(Authority::Sender)
-            }
-            _ => Err(Error::denied("the ingest token is unknown").code("token_unknown").remedy(
-                "send `Authorization: Bearer TOKEN` with a token of ingest_token_files, or leave the header out",
-            )),
+        Some(token) => match app.tokens.admit(token) {
+            Some(caller) if caller.may(Scope::Ingest) => Ok(Authority::Sender),
+            Some(_) => Err(too_narrow(Scope::Ingest)),
+            None => Err(unknown()),
         },
+    }
+}
+
+/// Who asks for what a scope opens. Errors: `Denied` with code `token_missing`, `token_unknown` (401) or `token_scope` (403).
+pub fn holder(app: &App, head: &Head, wanted: Scope) -> Result<Caller> {
+    if matches!(head.peer, Peer::Control) {
+        return Ok(Caller::Operator);
+    }
+    let Some(token) = bearer(head)? else {
+        return Err(Error::denied("this needs a token").code("token_missing").remedy(format!(
+            "send `Authorization: Bearer TOKEN`; on the machine itself: wayside token create NAME --scopes {}",
+            wanted.word()
+        )));
+    };
+    match app.tokens.admit(token) {
+        Some(caller) if caller.may(wanted) => Ok(caller),
+        Some(_) => Err(too_narrow(wanted)),
+        None => Err(unknown()),
     }
 }
 

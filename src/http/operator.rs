@@ -1,5 +1,5 @@
-//! What the operator asks over the control socket, and the health check anyone may ask.
-//! Must never be reachable from the network: the router gives these routes the scope `Operator`.
+//! What the operator asks over the control socket or with a token, and the health check anyone may ask.
+//! Must never look who asks: the router gives each route its scope, and has asked before.
 
 use serde::Deserialize;
 
@@ -9,7 +9,7 @@ use crate::http::request::Request;
 use crate::http::router::Call;
 use crate::http::server::Responder;
 
-fn answer(done: Responder, made: Result<serde_json::Value>) {
+pub(in crate::http) fn answer(done: Responder, made: Result<serde_json::Value>) {
     done(made.map_or_else(|error| Reply::from_error(&error), |value| Reply::json(200, &value)));
 }
 
@@ -36,10 +36,14 @@ pub fn tail(call: Call<'_>, request: Request, done: Responder) {
     done(Reply::json(200, &serde_json::json!({"next": next, "fates": fates})));
 }
 
-fn parsed<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T> {
+/// The body as JSON; without one an empty object. Errors: `Invalid` with code `bad_json`.
+pub(in crate::http) fn parsed<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T> {
     let body: &[u8] = if request.body.is_empty() { b"{}" } else { &request.body };
-    serde_json::from_slice(body)
-        .map_err(|e| Error::invalid(format!("the request does not parse: {e}")).code("bad_json"))
+    serde_json::from_slice(body).map_err(|e| {
+        Error::invalid(format!("the request does not parse: {e}"))
+            .code("bad_json")
+            .remedy("send one JSON object with the members the API description names")
+    })
 }
 
 #[derive(Deserialize)]

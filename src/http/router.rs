@@ -2,20 +2,36 @@
 //! so a route cannot be forgotten. Must never hold what a handler does.
 
 use crate::base::error::Error;
+use crate::domain::token::{self, Caller};
 use crate::http::app::App;
 use crate::http::reply::Reply;
 use crate::http::request::{Head, Peer, Request};
 use crate::http::server::{Plan, Responder, Service, Way};
-use crate::http::{consent, cors, events, import, journey, operator, pixel};
+use crate::http::{auth, consent, cors, events, import, journey, oauth, operator, pixel, tokens};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Anyone whose origin the site admits.
     Public,
-    /// The operator, over the control socket.
+    /// Whoever holds a token of that scope, and the operator over the control socket.
+    Token(token::Scope),
+    /// The operator, over the control socket only.
     Operator,
 }
+
+impl Scope {
+    /// Its word in the API description.
+    pub fn word(self) -> &'static str {
+        match self {
+            Scope::Public => "public",
+            Scope::Token(scope) => scope.word(),
+            Scope::Operator => "operator",
+        }
+    }
+}
+
+use token::Scope::{Admin as ADMIN, Read as READ, Sync as SYNC};
 
 /// What a handler is given besides the request.
 pub struct Call<'a> {
@@ -23,6 +39,8 @@ pub struct Call<'a> {
     pub app: &'a App,
     /// The parts of the path that stood for `{...}`, decoded.
     pub params: Vec<String>,
+    /// Who asks. On a public route nobody was asked, so that a stranger reads `Public` there.
+    pub caller: Caller,
 }
 
 /// A handler: answers once, now or later.
@@ -77,18 +95,40 @@ const fn operator(
     Route { method, path, scope: Scope::Operator, way: Way::Blocking, body, vendor: false, summary, handler }
 }
 
+const fn guarded(
+    scope: token::Scope,
+    method: &'static str,
+    path: &'static str,
+    body: bool,
+    summary: &'static str,
+    handler: Handler,
+) -> Route {
+    Route { method, path, scope: Scope::Token(scope), way: Way::Blocking, body, vendor: false, summary, handler }
+}
+
 /// Every route.
 pub const ROUTES: &[Route] = &[
     public("POST", "/v1/events", true, "Take events: an object, an array, an envelope, or NDJSON", events::post),
     public("GET", "/v1/pixel.gif", false, "Count a page view of a page without scripts", pixel::get),
     public("POST", "/v1/consent", true, "Record a decision: give, refuse or withdraw", consent::post),
     public("GET", "/v1/health", false, "Is the collector up and can it store?", operator::health),
-    operator("GET", "/v1/consent", false, "The decisions of a visitor", consent::get),
-    operator("GET", "/v1/status", false, "The state of everything", operator::status),
-    operator("GET", "/v1/tail", false, "The newest fates of events", operator::tail),
-    operator("POST", "/v1/batches/ack", true, "Acknowledge batches of a lane up to a number", operator::acknowledge),
-    operator("POST", "/v1/forward", true, "Seal and put what is due", operator::forward),
-    operator("POST", "/v1/upkeep", true, "Run upkeep now", operator::upkeep),
+    public("POST", "/oauth/token", true, "Take a pass for a token (client credentials)", oauth::token),
+    guarded(READ, "GET", "/v1/consent", false, "The decisions of a visitor", consent::get),
+    guarded(READ, "GET", "/v1/status", false, "The state of everything", operator::status),
+    guarded(READ, "GET", "/v1/tail", false, "The newest fates of events", operator::tail),
+    guarded(
+        SYNC,
+        "POST",
+        "/v1/batches/ack",
+        true,
+        "Acknowledge batches of a lane up to a number",
+        operator::acknowledge,
+    ),
+    guarded(SYNC, "POST", "/v1/forward", true, "Seal and put what is due", operator::forward),
+    guarded(ADMIN, "POST", "/v1/upkeep", true, "Run upkeep now", operator::upkeep),
+    guarded(ADMIN, "GET", "/v1/tokens", false, "Every token, without its secret", tokens::list),
+    operator("POST", "/v1/tokens", true, "Make a token; it is shown once", tokens::create),
+    operator("POST", "/v1/tokens/revoke", true, "Revoke a token", tokens::revoke),
     operator("POST", "/v1/import/known", true, "How far a source was imported", import::known),
     operator("POST", "/v1/import/take", true, "Store a batch of imported events", import::take),
     operator("POST", "/v1/import/done", false, "End the visits an import brought to their end", import::done),
@@ -145,46 +185,69 @@ impl Route {
 
 /// What a head asks for.
 enum Found {
-    Route(&'static Route, Vec<String>),
+    Route(&'static Route, Vec<String>, Caller),
     Preflight,
     Refuse(Error),
 }
 
-fn find(head: &Head) -> Found {
+/// Query parameters a token might be put into by mistake: the address of a request ends up in the logs of proxies.
+const TOKEN_PARAMETERS: [&str; 4] = ["token", "access_token", "bearer", "client_secret"];
+
+fn find(app: &App, head: &Head) -> Found {
+    let control = matches!(head.peer, Peer::Control);
+    let method = if head.method == "HEAD" { "GET" } else { head.method.as_str() };
     let mut methods = Vec::new();
+    let mut preflight = false;
     for route in ROUTES {
+        if route.scope == Scope::Operator && !control {
+            continue;
+        }
         let Some(params) = route.matches(&head.path) else { continue };
-        let method = if head.method == "HEAD" { "GET" } else { head.method.as_str() };
         if route.method == method {
-            let allowed = route.scope == Scope::Public || matches!(head.peer, Peer::Control);
-            if allowed {
-                return Found::Route(route, params);
-            }
+            return match admitted(app, head, route.scope) {
+                Ok(caller) => Found::Route(route, params, caller),
+                Err(error) => Found::Refuse(error),
+            };
         }
-        if route.scope == Scope::Public || matches!(head.peer, Peer::Control) {
-            methods.push(route.method);
-        }
+        preflight |= route.scope == Scope::Public;
+        methods.push(route.method);
     }
-    if head.method == "OPTIONS" && !methods.is_empty() {
+    if head.method == "OPTIONS" && preflight {
         return Found::Preflight;
     }
-    if methods.is_empty() {
-        return Found::Refuse(
-            Error::not_found(format!("nothing at {}", crate::base::text::cut(&head.path, 200)))
-                .remedy("events go to POST /v1/events, decisions to POST /v1/consent"),
-        );
+    Found::Refuse(nothing_there(head, &methods))
+}
+
+/// Who asks, where the route lets them. Errors: `Invalid` for a token in the address, `Denied`.
+fn admitted(app: &App, head: &Head, scope: Scope) -> Result<Caller, Error> {
+    if head.query_params().any(|(name, _)| TOKEN_PARAMETERS.contains(&name.as_str())) {
+        return Err(Error::invalid("a token does not belong in the address, where proxies log it")
+            .code("token_in_url")
+            .remedy(
+                "send it as `Authorization: Bearer TOKEN`, and revoke the one that was sent: it may have been seen",
+            ));
     }
-    Found::Refuse(
-        Error::not_found(format!("{} is not possible here", crate::base::text::cut(&head.method, 20)))
-            .code("method_not_allowed")
-            .remedy(format!("use {}", methods.join(" or "))),
-    )
+    match scope {
+        Scope::Public | Scope::Operator if !matches!(head.peer, Peer::Control) => Ok(Caller::Public),
+        Scope::Public | Scope::Operator => Ok(Caller::Operator),
+        Scope::Token(wanted) => auth::holder(app, head, wanted),
+    }
+}
+
+fn nothing_there(head: &Head, methods: &[&str]) -> Error {
+    if methods.is_empty() {
+        return Error::not_found(format!("nothing at {}", crate::base::text::cut(&head.path, 200)))
+            .remedy("events go to POST /v1/events, decisions to POST /v1/consent");
+    }
+    Error::not_found(format!("{} is not possible here", crate::base::text::cut(&head.method, 20)))
+        .code("method_not_allowed")
+        .remedy(format!("use {}", methods.join(" or ")))
 }
 
 impl Service for App {
     fn plan(&self, head: &Head) -> Plan {
-        match find(head) {
-            Found::Route(route, _) => {
+        match find(self, head) {
+            Found::Route(route, ..) => {
                 let most = match route.path {
                     "/v1/import/take" | "/v1/import/known" => IMPORT_BODY_BYTES_MAX,
                     _ => self.ingest.limits().body_bytes_max,
@@ -200,8 +263,8 @@ impl Service for App {
     }
 
     fn serve(&self, request: Request, done: Responder) {
-        match find(&request.head) {
-            Found::Route(route, params) => (route.handler)(Call { app: self, params }, request, done),
+        match find(self, &request.head) {
+            Found::Route(route, params, caller) => (route.handler)(Call { app: self, params, caller }, request, done),
             Found::Preflight => done(cors::preflight(self, &request.head)),
             Found::Refuse(error) => done(self.shape_error(&request.head, error)),
         }
@@ -210,6 +273,7 @@ impl Service for App {
     fn shape_error(&self, head: &Head, error: Error) -> Reply {
         let vendor = head.path.starts_with("/api/v2/");
         let reply = if vendor { journey::error_reply(&error) } else { Reply::from_error(&error) };
+        let reply = if reply.status == 401 { reply.with_header("WWW-Authenticate", "Bearer") } else { reply };
         cors::Grant::of(self, head).add(reply)
     }
 }

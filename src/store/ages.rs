@@ -84,6 +84,11 @@ pub fn refusals(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
     one(tx, "SELECT min(decided_at) FROM refusals")
 }
 
+/// The oldest row of the audit.
+pub fn audit(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    one(tx, "SELECT at FROM audit ORDER BY audit_id LIMIT 1")
+}
+
 /// The oldest attempt to send.
 pub fn attempts(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
     one(tx, "SELECT began_at FROM attempts ORDER BY attempt_id LIMIT 1")

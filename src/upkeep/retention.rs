@@ -8,7 +8,9 @@ use crate::base::id::Seq;
 use crate::base::time::{DAY_MS, Millis};
 use crate::domain::event::Lane;
 use crate::domain::line::HoleReason;
-use crate::store::{ReadTx, ages, attempts, counts, decisions, events, identities, imports, meta, refusals, sites};
+use crate::store::{
+    ReadTx, ages, attempts, audit, counts, decisions, events, identities, imports, meta, refusals, sites,
+};
 use crate::upkeep::guard::{Allowance, Verdict, confirmed};
 use crate::upkeep::options::RetentionOptions;
 use crate::upkeep::removal::{Gone, Removal};
@@ -50,7 +52,7 @@ enum Oldest {
     Files(&'static [&'static str]),
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind {
         what: "personal",
         keep: |o| Keep::Days(o.personal_days),
@@ -98,6 +100,12 @@ const KINDS: [Kind; 13] = [
         keep: |o| Keep::Months(o.ledger_months),
         oldest: Oldest::Rows(ages::refusals),
         clear: |round, cut| plainly(round, cut, refusals::delete_before),
+    },
+    Kind {
+        what: "audit",
+        keep: |o| Keep::Months(o.ledger_months),
+        oldest: Oldest::Rows(ages::audit),
+        clear: |round, cut| plainly(round, cut, audit::delete_before),
     },
     Kind {
         what: "attempts",

@@ -16,3 +16,4 @@ mod sdk;
 mod sender;
 mod spool;
 mod support;
+mod tokens;

@@ -63,6 +63,10 @@ impl World {
         self.house.as_ref().unwrap()
     }
 
+    pub fn app(&self) -> &crate::http::app::App {
+        &self.house().app
+    }
+
     pub fn ingest(&self) -> &crate::ingest::Ingest {
         &self.house().app.ingest
     }
