@@ -25,7 +25,7 @@
 //! | ingest | `POST /v1/events`, the pixel, Journey endpoints | [`http::events`] -> [`ingest::accept`] -> [`ingest::decode`] -> [`ingest::shape`] -> [`ingest::record`]: duplicate?, [`domain::consent::Gate`], [`domain::placement`], one transaction | one outcome per event, after COMMIT |
 //! | spool | a file renamed into `spool/` | [`ingest::spool`] -> the same transaction, lines and how many were taken together | rows; bad lines in `spool/rejected/` |
 //! | import | `wayside import` | [`ingest::import`] reads and counts -> [`daemon::import`] -> [`ingest::sink`]: events and offset together | rows and a tally |
-//! | decision | `POST /v1/consent`, `wayside consent`, decisions with events | [`consent`] -> [`domain::consent::decide`] -> [`store::decisions`]: row, standing, floors, `rights.log`, in O(1) | an answer with the visitor's token |
+//! | decision | `POST /v1/consent`, `wayside consent`, decisions with events | [`consent`] -> [`domain::consent::decide`] -> [`store::decisions`]: row, entry of the [`store::ledger`], standing, floors, `rights.log`, in O(1) | an answer with the visitor's token |
 //! | withdrawn rows | [`upkeep`] | floors -> steps of at most 1,000 rows -> [`store::holes`] where a row lies in a sealed batch | nothing |
 //! | end of a visit | [`upkeep`] | what is due -> ended -> a frozen snapshot line ([`store::frozen`]) | the `visits` lane |
 //! | forward | a timer or a kick | [`forward`]: what is due -> seal (boundaries, digest, signature) -> an attempt row -> render from a snapshot taken after it -> put -> cursor | files of a `dir` target |
@@ -65,7 +65,9 @@
 //! 8. Refusals due to consent all read `counted`, unless the caller may know more.
 //! 9. Order, retention and forwarding run on seq and received time; visits run on corrected time.
 //! 10. Nothing is removed by age just after start, after a step of the clock, or before the newest known time.
-//! 11. Everything has a limit, in the configuration or in a type.
+//! 11. The ledger is a chain of entries; what an entry says stands apart from it. A content may go, for a person's sake or by
+//!     age, and leaves number and digest, so that the chain still holds; an entry says which went and why.
+//! 12. Everything has a limit, in the configuration or in a type.
 //!
 //! ## Threads
 //!

@@ -114,6 +114,9 @@ pub fn record(
         actor: asked.actor,
         signals: asked.signals,
         basis_id: seat.basis_id,
+        notice_digest: None,
+        expires: None,
+        evidence: None,
     };
     let mut visitor = match known {
         Some(v) => Some(v),

@@ -242,6 +242,19 @@ pub struct ClockBody {
     pub step_ms: i64,
 }
 
+/// Fields of a `checkpoint` line: how far the ledger went, signed.
+#[derive(Debug, Serialize)]
+pub struct CheckpointBody<'a> {
+    /// The ledger's newest entry; of an anchor the last one that may be gone.
+    pub ledger_no: i64,
+    /// The signed text: a JSON object, verified as these very bytes.
+    pub signed: &'a str,
+    /// Signature over it, 128 hex digits.
+    pub signature: String,
+    /// The public key that signed, 64 hex digits.
+    pub public_key: String,
+}
+
 /// Fields of a `decision` line.
 #[derive(Debug, Serialize)]
 pub struct DecisionBody<'a> {

@@ -1,16 +1,21 @@
 //! The `decisions` table: the only append, and its reading. Must never change a row: a trigger forbids it.
-//! Owns writing all a decision changes in one place: row, standing, denials, floors, refusals, rights log.
+//! Owns writing all a decision changes in one place: row, entry of the ledger, standing, denials, floors, refusals,
+//! rights log.
 //! Must never decide what changes (`domain/consent.rs`).
 
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::base::digest::Hash;
 use crate::base::error::Result;
 use crate::base::id::{ClientId, Salt, Seq, VisitorRef};
 use crate::base::time::Millis;
 use crate::domain::consent::{Action, Change, Decision, Denial, Purposes, Signals};
+use crate::domain::ledger::{EntryKind, Leaf};
 use crate::domain::visitor::Visitor;
-use crate::store::{ReadTx, WriteTx, denials, disclosure, floors, open, refusals, rights_log, visitors};
+use crate::store::ledger::Appended;
+use crate::store::{
+    ReadTx, WriteTx, denials, departed, disclosure, floors, ledger, open, refusals, rights_log, row, visitors,
+};
 
 /// Who took a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +45,10 @@ impl Actor {
 /// A decision row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionRow {
-    /// Its number: the ledger's sequence.
+    /// Its number of the one counter.
     pub seq: Seq,
+    /// Its number in the ledger.
+    pub ledger_no: i64,
     /// The client's id of it, or a minted one.
     pub decision_id: ClientId,
     /// The site's row.
@@ -66,6 +73,8 @@ pub struct DecisionRow {
     pub actor: String,
     /// The notice version shown, or `none`.
     pub notice: String,
+    /// Digest of that notice.
+    pub notice_digest: Option<Hash>,
     /// Language shown.
     pub language: Option<String>,
     /// `Sec-GPC` was sent.
@@ -80,15 +89,24 @@ pub struct DecisionRow {
     pub received: Millis,
     /// Corrected.
     pub corrected: Millis,
+    /// When the choice ends.
+    pub expires: Option<Millis>,
     /// The basis row in force.
     pub basis_id: i64,
     /// Destroyed with the row.
     pub salt: Salt,
+    /// Commitment to evidence that lies elsewhere and can be removed.
+    pub evidence: Option<Hash>,
+    /// Hash of the ledger's entry before.
+    pub prev: Hash,
+    /// Hash of its own entry in the ledger.
+    pub hash: Hash,
 }
 
 const COLUMNS: &str = "d.seq, d.decision_id, d.site_id, d.epoch_id, d.subject_ref, d.action, d.purposes, d.before, d.after, \
     d.current, d.method, d.actor, d.notice, d.language, d.gpc, d.dnt, d.signal_shown, d.client_at, d.received_at, \
-    d.corrected_at, d.basis_id, d.salt";
+    d.corrected_at, d.basis_id, d.salt, d.ledger_no, d.notice_digest, d.expires_at, d.evidence, l.prev, l.hash";
+const FROM: &str = "FROM decisions d JOIN ledger l ON l.ledger_no = d.ledger_no";
 
 fn from_row(r: &Row<'_>) -> rusqlite::Result<DecisionRow> {
     Ok(DecisionRow {
@@ -114,6 +132,12 @@ fn from_row(r: &Row<'_>) -> rusqlite::Result<DecisionRow> {
         corrected: r.get(19)?,
         basis_id: r.get(20)?,
         salt: r.get(21)?,
+        ledger_no: r.get(22)?,
+        notice_digest: r.get(23)?,
+        expires: r.get(24)?,
+        evidence: r.get(25)?,
+        prev: r.get(26)?,
+        hash: r.get(27)?,
     })
 }
 
@@ -136,6 +160,12 @@ pub struct Circumstances {
     pub signals: Signals,
     /// The basis row in force.
     pub basis_id: i64,
+    /// Digest of the notice the decision names.
+    pub notice_digest: Option<Hash>,
+    /// When the choice ends.
+    pub expires: Option<Millis>,
+    /// Commitment to evidence that lies elsewhere.
+    pub evidence: Option<Hash>,
 }
 
 /// What a recorded decision came to.
@@ -169,7 +199,7 @@ pub struct Asked<'a> {
 
 /// A decision taken before under that id.
 pub fn find(tx: &ReadTx<'_>, site_id: i64, id: &ClientId) -> Result<Option<DecisionRow>> {
-    let sql = format!("SELECT {COLUMNS} FROM decisions d WHERE d.decision_id = ?1 AND d.site_id = ?2");
+    let sql = format!("SELECT {COLUMNS} {FROM} WHERE d.decision_id = ?1 AND d.site_id = ?2");
     tx.conn()
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_row((id, site_id), from_row).optional())
@@ -186,7 +216,7 @@ pub fn newest(tx: &ReadTx<'_>) -> Result<Seq> {
 
 /// The decisions under a reference, oldest first.
 pub fn of_subject(tx: &ReadTx<'_>, subject: VisitorRef, limit: i64) -> Result<Vec<DecisionRow>> {
-    let sql = format!("SELECT {COLUMNS} FROM decisions d WHERE d.subject_ref = ?1 ORDER BY d.seq LIMIT ?2");
+    let sql = format!("SELECT {COLUMNS} {FROM} WHERE d.subject_ref = ?1 ORDER BY d.seq LIMIT ?2");
     tx.conn()
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_map((subject, limit), from_row)?.collect())
@@ -211,10 +241,12 @@ pub fn append(
     c: &Circumstances,
 ) -> Result<DecisionRow> {
     tx.settle()?;
+    let ledger_no = ledger::next_no(tx)?;
     let floor = tx.last_seq();
     let seq = tx.next_seq();
-    let row = DecisionRow {
+    let mut row = DecisionRow {
         seq,
+        ledger_no,
         decision_id: decision.id.clone().unwrap_or_else(|| ClientId::mint(c.received)),
         site_id: c.site_id,
         epoch_id: tx.identity().epoch_id,
@@ -227,6 +259,7 @@ pub fn append(
         method: decision.method.word().to_owned(),
         actor: c.actor.word().to_owned(),
         notice: decision.notice.clone(),
+        notice_digest: c.notice_digest,
         language: decision.language.clone(),
         gpc: c.signals.gpc,
         dnt: c.signals.dnt,
@@ -234,12 +267,18 @@ pub fn append(
         client_at: decision.client_at,
         received: c.received,
         corrected: c.at,
+        expires: c.expires,
         basis_id: c.basis_id,
         salt: Salt::mint(),
+        evidence: c.evidence,
+        prev: [0; 32],
+        hash: [0; 32],
     };
     insert(tx, &row)?;
+    let entry = ledger::append_decision(tx, seq.0)?;
+    (row.prev, row.hash) = (entry.prev, entry.hash);
     if visitor.is_none() {
-        departed(tx, row.subject_ref, c.received)?; // nothing but this decision is kept of this person
+        departed::note(tx, row.subject_ref, c.received)?; // nothing but this decision is kept of this person
     }
     if decision.action != Action::Give {
         refusals::put(tx, &c.id_hash, change.standing.denied, c.at, seq)?;
@@ -304,7 +343,8 @@ fn insert(tx: &WriteTx<'_>, d: &DecisionRow) -> Result<()> {
     tx.execute(
         "INSERT INTO decisions (seq, decision_id, site_id, epoch_id, subject_ref, action, purposes, before, after, \
          current, method, actor, notice, language, gpc, dnt, signal_shown, client_at, received_at, corrected_at, basis_id, \
-         salt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+         salt, ledger_no, notice_digest, expires_at, evidence) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
         rusqlite::params![
             d.seq,
             d.decision_id,
@@ -328,40 +368,95 @@ fn insert(tx: &WriteTx<'_>, d: &DecisionRow) -> Result<()> {
             d.corrected,
             d.basis_id,
             d.salt,
+            d.ledger_no,
+            d.notice_digest,
+            d.expires,
+            d.evidence,
         ],
     )
     .map(|_| ())
 }
 
-/// A person of whom no visitor is kept any more: the decisions, the proof, age from the last event on.
-pub fn departed(tx: &WriteTx<'_>, subject: VisitorRef, last_seen: Millis) -> Result<()> {
-    tx.execute(
-        "INSERT INTO departed (subject_ref, last_seen_at) VALUES (?1, ?2) \
-         ON CONFLICT DO UPDATE SET last_seen_at = max(last_seen_at, excluded.last_seen_at)",
-        (subject, last_seen),
-    )
-    .map(|_| ())
+/// What every reading of a decision's content goes by: the same columns hashed at the append and at every verification.
+/// Numbers of other tables are resolved to what they stand for.
+const CONTENT: &str = "SELECT d.decision_id, s.name AS site, e.epoch, d.subject_ref, d.action, d.purposes, d.before, \
+    d.after, d.current, d.method, d.actor, d.notice, d.notice_digest, d.language, d.gpc, d.dnt, d.signal_shown, d.client_at, \
+    d.received_at, d.corrected_at, d.expires_at, b.bases AS basis, d.salt, d.evidence FROM decisions d \
+    LEFT JOIN sites s ON s.site_id = d.site_id LEFT JOIN epochs e ON e.epoch_id = d.epoch_id \
+    LEFT JOIN bases b ON b.basis_id = d.basis_id WHERE d.seq = ?1";
+
+/// Names of the columns of a decision's content, in the order they are hashed.
+pub const FIELDS: [&str; 24] = [
+    "decision_id",
+    "site",
+    "epoch",
+    "subject_ref",
+    "action",
+    "purposes",
+    "before",
+    "after",
+    "current",
+    "method",
+    "actor",
+    "notice",
+    "notice_digest",
+    "language",
+    "gpc",
+    "dnt",
+    "signal_shown",
+    "client_at",
+    "received_at",
+    "corrected_at",
+    "expires_at",
+    "basis",
+    "salt",
+    "evidence",
+];
+
+fn leaf_of_row(r: &Row<'_>) -> rusqlite::Result<Hash> {
+    let mut leaf = Leaf::of(EntryKind::Decision);
+    for (at, name) in FIELDS.iter().enumerate() {
+        leaf.add(name, row::plain(r.get_ref(at)?)?);
+    }
+    Ok(leaf.finish())
 }
 
-/// Persons of whom no visitor is kept, whose last event came before `before`, longest gone first, at most `limit`.
-pub fn departed_before(tx: &ReadTx<'_>, before: Millis, limit: i64) -> Result<Vec<VisitorRef>> {
+/// The digest of a decision's content as it lies in the file now; `None` where it is gone.
+pub(in crate::store) fn leaf(conn: &Connection, seq: i64) -> Result<Option<Hash>> {
+    conn.prepare_cached(CONTENT)
+        .and_then(|mut s| s.query_row([seq], leaf_of_row).optional())
+        .map_err(|e| open::error("reading the content of a ledger entry", e))
+}
+
+/// Numbers of all decisions, oldest first.
+pub(in crate::store) fn all_seqs(conn: &Connection) -> Result<Vec<i64>> {
+    conn.prepare("SELECT seq FROM decisions ORDER BY seq")
+        .and_then(|mut s| s.query_map([], |r| r.get(0))?.collect())
+        .map_err(|e| open::error("listing the decisions", e))
+}
+
+/// Removes what these decisions say (pairs of `seq` and `ledger_no`); their entries stay in the ledger, with the one that
+/// says why. `kind` = `prune` or `erasure`.
+pub fn clear(tx: &WriteTx<'_>, kind: EntryKind, which: &[(i64, i64)]) -> Result<Option<Appended>> {
+    let nos: Vec<i64> = which.iter().map(|(_, no)| *no).collect();
+    let why = ledger::explain(tx, kind, &ledger::entries_of(tx, &nos)?)?;
+    tx.window(|tx| {
+        // prepared while the window is open, and forgotten when it closes
+        let mut delete = tx
+            .conn()
+            .prepare("DELETE FROM decisions WHERE seq = ?1")
+            .map_err(|e| open::error("removing contents of the ledger", e))?;
+        for (seq, _) in which {
+            delete.execute([seq]).map_err(|e| open::error("removing a content of the ledger", e))?;
+        }
+        Ok(why)
+    })
+}
+
+/// Number and number in the ledger of a person's decisions, oldest first, at most `limit`.
+pub(in crate::store) fn places(tx: &ReadTx<'_>, subject: VisitorRef, limit: i64) -> Result<Vec<(i64, i64)>> {
     tx.conn()
-        .prepare_cached("SELECT subject_ref FROM departed WHERE last_seen_at < ?1 ORDER BY last_seen_at LIMIT ?2")
-        .and_then(|mut s| s.query_map((before, limit), |r| r.get(0))?.collect())
-        .map_err(|e| open::error("listing decisions to remove", e))
-}
-
-/// Deletes decisions of a person of whom no visitor is kept, at most `limit`, and with the last of them the note that they
-/// are gone; returns how many rows.
-pub fn delete_of_departed(tx: &WriteTx<'_>, subject: VisitorRef, limit: i64) -> Result<usize> {
-    let decisions = tx.execute(
-        "DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE subject_ref = ?1 LIMIT ?2)",
-        (subject, limit - 1),
-    )?;
-    let notes = tx.execute(
-        "DELETE FROM departed WHERE subject_ref = ?1 AND NOT EXISTS \
-         (SELECT 1 FROM decisions d WHERE d.subject_ref = ?1)",
-        [subject],
-    )?;
-    Ok(decisions + notes)
+        .prepare_cached("SELECT seq, ledger_no FROM decisions WHERE subject_ref = ?1 ORDER BY seq LIMIT ?2")
+        .and_then(|mut s| s.query_map((subject, limit), |r| Ok((r.get(0)?, r.get(1)?)))?.collect())
+        .map_err(|e| open::error("listing a person's decisions", e))
 }

@@ -3,7 +3,7 @@
 //! Invariant: after `settle` the file holds everything; after a rollback nothing is held.
 
 use crate::base::error::Result;
-use crate::store::{WriteTx, counts, events, pages, rights_log, visitors, visits};
+use crate::store::{WriteTx, counts, events, ledger, pages, rights_log, visitors, visits};
 
 /// Entries of a cache at which it is emptied after a group, to bound memory.
 const CACHE_MAX: usize = 4096;
@@ -22,6 +22,8 @@ pub struct Held {
     pub(in crate::store) agents: std::collections::HashMap<String, i64>,
     /// The table of refusals is empty; `None` = not looked yet.
     pub(in crate::store) no_refusals: Option<bool>,
+    /// The newest entry of the ledger; `None` = not looked yet.
+    pub(in crate::store) ledger: Option<ledger::Head>,
     pub(in crate::store) rights: Vec<rights_log::Entry>,
     /// Hashes of event ids counted lately: a retry is not counted twice (contract 2).
     pub(in crate::store) counted: counts::Recent,

@@ -11,7 +11,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use crate::base::error::{Error, Kind, Result, io};
 use crate::base::time::Millis;
-use crate::store::{files, meta, open};
+use crate::store::{files, ledger, meta, open};
 
 /// The newest schema, whole.
 pub(in crate::store) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -21,6 +21,8 @@ pub const VERSION: i64 = 2;
 const APPLICATION_ID: i64 = 0x5741_5953;
 /// Numbered steps: each brings a file of the version before to its own. Never change one that was released.
 const STEPS: &[(i64, &str)] = &[(2, include_str!("migrate/step_2.sql"))];
+/// What a step does besides its SQL, in the same transaction.
+const AFTER: &[(i64, After)] = &[(2, ledger::ground)];
 /// Folder of snapshots in the data directory.
 const SNAPSHOTS: &str = "snapshots";
 
@@ -44,14 +46,17 @@ pub(in crate::store) enum Raised {
     Migrated(Migrated),
 }
 
+type After = fn(&Connection, Millis) -> Result<()>;
+
 /// The newest schema and the way to it; tests bring their own.
 struct Plan<'a> {
     schema: &'a str,
     version: i64,
     steps: &'a [(i64, &'a str)],
+    after: &'a [(i64, After)],
 }
 
-const PLAN: Plan<'static> = Plan { schema: SCHEMA, version: VERSION, steps: STEPS };
+const PLAN: Plan<'static> = Plan { schema: SCHEMA, version: VERSION, steps: STEPS, after: AFTER };
 
 /// Brings a file to the newest schema. `first_rows` fills a fresh file in the transaction that makes it.
 /// Errors: `Config` with code `newer_schema`; `Storage`, `damaged` for a file that is none of ours.
@@ -150,18 +155,22 @@ impl Plan<'_> {
             ));
         }
         let snapshot = snapshot(conn, data_dir, from, now)?;
-        let raised = steps.into_iter().try_for_each(|(to, sql)| step(conn, *to, sql));
+        let raised = steps.into_iter().try_for_each(|(to, sql)| {
+            let after = self.after.iter().find(|(of, _)| of == to);
+            step(conn, *to, sql, || after.map_or(Ok(()), |(_, run)| run(conn, now)))
+        });
         raised.map_err(|e| e.remedy(format!("the database is as it was; a copy lies at {}", snapshot.display())))?;
         Ok(Raised::Migrated(Migrated { from, snapshot }))
     }
 }
 
 /// One step in one transaction. Foreign keys rest meanwhile, so that a table may be built anew, and are checked after.
-fn step(conn: &Connection, to: i64, sql: &str) -> Result<()> {
+fn step(conn: &Connection, to: i64, sql: &str, after: impl FnOnce() -> Result<()>) -> Result<()> {
     batch(conn, "PRAGMA foreign_keys = OFF")?;
     let doing = format!("the step to schema version {to}");
     let done = in_transaction(conn, &doing, || {
         batch(conn, sql)?;
+        after()?;
         let broken: i64 = conn
             .query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |r| r.get(0))
             .map_err(|e| open::error("checking foreign keys", e))?;

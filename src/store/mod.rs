@@ -22,11 +22,13 @@ pub mod audit;
 pub mod backup;
 pub mod bases;
 pub mod batches;
+pub mod checkpoints;
 pub mod counts;
 pub mod cursors;
 pub mod damage;
 pub mod decisions;
 pub mod denials;
+pub mod departed;
 pub mod disclosure;
 pub mod edge;
 pub mod epochs;
@@ -39,6 +41,7 @@ pub mod held;
 pub mod holes;
 pub mod identities;
 pub mod imports;
+pub mod ledger;
 pub mod lines;
 pub mod meta;
 pub mod migrate;
@@ -84,6 +87,7 @@ impl<'c> ReadTx<'c> {
 pub struct WriteTx<'c> {
     read: ReadTx<'c>,
     held: &'c RefCell<Held>,
+    window: &'c open::Window,
     identity: &'c Identity,
     now: Millis,
 }
@@ -127,6 +131,12 @@ impl WriteTx<'_> {
 
     pub(in crate::store) fn held(&self) -> &RefCell<Held> {
         self.held
+    }
+
+    /// Runs `work` while the connection lets what belongs to the ledger be removed; its triggers still ask why.
+    pub(in crate::store) fn window<T>(&self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let _open = self.window.open();
+        work(self)
     }
 
     /// Rows that this connection has changed since it was opened; only differences mean anything.
@@ -228,11 +238,12 @@ impl Store {
     /// Errors: `Conflict` if another process holds it, `Config` for a newer schema, `Storage`.
     pub fn open(options: &StoreOptions, clock: Arc<dyn Clock>) -> Result<Store> {
         let lock = open::Lock::take(&options.data_dir)?;
-        let (conn, identity, notes) = damage::open_or_replace(options, &*clock)?;
+        let (mut conn, identity, notes) = damage::open_or_replace(options, &*clock)?;
+        let window = open::guard(&mut conn)?;
         let identity = Arc::new(identity);
         let path = open::database_path(&options.data_dir);
         let readers = Arc::new(Readers::new(path, options.readers, options.read_ms_max));
-        let pen = Pen::start(conn, options, Arc::clone(&identity), Arc::clone(&clock))?;
+        let pen = Pen::start((conn, window), options, Arc::clone(&identity), Arc::clone(&clock))?;
         let pressure = AtomicU8::new(0);
         Ok(Store { pen, readers, identity, options: options.clone(), notes, clock, pressure, _lock: lock })
     }

@@ -3,7 +3,11 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::base::error::{Error, Kind, Result, io};
@@ -63,9 +67,11 @@ pub(in crate::store) fn writer(path: &Path) -> Result<Connection> {
 /// Opens the database for reading only.
 pub(in crate::store) fn reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|e| error("opening the database for reading", e))?;
+    let mut conn =
+        Connection::open_with_flags(path, flags).map_err(|e| error("opening the database for reading", e))?;
     recipe(&conn, READER_CACHE_KIB)?;
     conn.pragma_update(None, "query_only", true).map_err(|e| error("setting query_only", e))?;
+    guard(&mut conn)?;
     Ok(conn)
 }
 
@@ -80,6 +86,7 @@ fn recipe(conn: &Connection, cache_kib: i64) -> Result<()> {
         conn.pragma_update(None, "recursive_triggers", "ON")?;
         conn.pragma_update(None, "foreign_keys", "ON")?;
         conn.pragma_update(None, "trusted_schema", "OFF")?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         conn.pragma_update(None, "cache_size", -cache_kib)?;
         conn.pragma_update(None, "wal_autocheckpoint", 2000)?;
         conn.pragma_update(None, "journal_size_limit", 16 << 20)?;
@@ -87,6 +94,82 @@ fn recipe(conn: &Connection, cache_kib: i64) -> Result<()> {
         Ok(())
     };
     set().map_err(|e| error("preparing a database connection", e))
+}
+
+/// The tables whose rows are never changed, and removed in an open [`Window`] only.
+const LEDGER: [&str; 4] = ["ledger", "cleared", "checkpoints", "decisions"];
+/// What would switch a guard off.
+const PRAGMAS: [&str; 9] = [
+    "writable_schema",
+    "recursive_triggers",
+    "trusted_schema",
+    "foreign_keys",
+    "ignore_check_constraints",
+    "legacy_alter_table",
+    "secure_delete",
+    "journal_mode",
+    "query_only",
+];
+
+/// Lets the pen remove what belongs to the ledger for a moment: the only way to have such a statement prepared.
+#[derive(Clone, Debug, Default)]
+pub struct Window(Arc<AtomicBool>);
+
+/// An open [`Window`]; it closes when this goes.
+pub struct Opened<'w>(&'w Window);
+
+impl Window {
+    /// Opens it.
+    pub fn open(&self) -> Opened<'_> {
+        self.0.store(true, Ordering::Relaxed);
+        Opened(self)
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Guards a connection whose schema is settled: it changes no schema, attaches no file, switches no guard off, and removes
+/// nothing of the ledger but in its window. SQLite asks when a statement is prepared, never when it runs.
+pub(in crate::store) fn guard(conn: &mut Connection) -> Result<Window> {
+    let window = Window::default();
+    let asked = window.clone();
+    conn.authorizer(Some(move |context: AuthContext<'_>| {
+        if allowed(&context.action, asked.0.load(Ordering::Relaxed)) {
+            Authorization::Allow
+        } else {
+            Authorization::Deny
+        }
+    }))
+    .map_err(|e| error("guarding a database connection", e))?;
+    Ok(window)
+}
+
+fn allowed(action: &AuthAction<'_>, window: bool) -> bool {
+    let of_ledger = |table: &str| LEDGER.iter().any(|name| name.eq_ignore_ascii_case(table));
+    match action {
+        AuthAction::Delete { table_name } => !is_schema(table_name) && (window || !of_ledger(table_name)),
+        AuthAction::Update { table_name, .. } => !is_schema(table_name) && !of_ledger(table_name),
+        AuthAction::Insert { table_name } => !is_schema(table_name),
+        AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
+            !PRAGMAS.iter().any(|name| name.eq_ignore_ascii_case(pragma_name))
+        }
+        AuthAction::Read { .. }
+        | AuthAction::Select
+        | AuthAction::Pragma { .. }
+        | AuthAction::Transaction { .. }
+        | AuthAction::Savepoint { .. }
+        | AuthAction::Function { .. }
+        | AuthAction::Recursive => true,
+        _ => false, // every change of the schema, ATTACH, DETACH
+    }
+}
+
+fn is_schema(table: &str) -> bool {
+    table.to_ascii_lowercase().starts_with("sqlite_")
 }
 
 /// Makes a file readable by its owner only.

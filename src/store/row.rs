@@ -74,6 +74,18 @@ macro_rules! as_blob {
 
 as_blob!(VisitorRef, Salt);
 
+/// A column's value as the ledger hashes it. Errors: a real number, which no hashed column holds.
+pub(in crate::store) fn plain(value: ValueRef<'_>) -> FromSqlResult<crate::domain::ledger::Value<'_>> {
+    use crate::domain::ledger::Value as Plain;
+    match value {
+        ValueRef::Null => Ok(Plain::Null),
+        ValueRef::Integer(n) => Ok(Plain::Integer(n)),
+        ValueRef::Text(_) => value.as_str().map(Plain::Text),
+        ValueRef::Blob(bytes) => Ok(Plain::Bytes(bytes)),
+        ValueRef::Real(_) => Err(FromSqlError::InvalidType),
+    }
+}
+
 /// A word of a closed list, or an error that names the column's content as out of range.
 pub(in crate::store) fn word<T>(value: ValueRef<'_>, parse: impl Fn(&str) -> Option<T>) -> FromSqlResult<T> {
     parse(value.as_str()?).ok_or(FromSqlError::InvalidType)

@@ -95,7 +95,7 @@ pub struct PenStatus {
 
 impl Pen {
     pub(in crate::store) fn start(
-        conn: Connection,
+        (conn, window): (Connection, open::Window),
         options: &StoreOptions,
         identity: Arc<Identity>,
         clock: Arc<dyn Clock>,
@@ -109,7 +109,7 @@ impl Pen {
             broken: AtomicBool::new(false),
         });
         let held = RefCell::new(Held::at(meta::last_seq(&conn)?));
-        let nib = Nib { conn, held, identity, clock, options: options.clone(), shared: Arc::clone(&shared) };
+        let nib = Nib { conn, window, held, identity, clock, options: options.clone(), shared: Arc::clone(&shared) };
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || nib.live())
@@ -185,6 +185,7 @@ impl Drop for Pen {
 /// The writer thread's own state.
 struct Nib {
     conn: Connection,
+    window: open::Window,
     held: RefCell<Held>,
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
@@ -286,6 +287,7 @@ impl Nib {
         let tx = WriteTx {
             read: ReadTx::new(&self.conn),
             held: &self.held,
+            window: &self.window,
             identity: &self.identity,
             now: self.clock.now(),
         };
@@ -339,7 +341,9 @@ impl Nib {
     }
 
     fn reopen(&mut self) -> Result<()> {
-        self.conn = open::writer(&open::database_path(&self.options.data_dir))?;
+        let mut conn = open::writer(&open::database_path(&self.options.data_dir))?;
+        self.window = open::guard(&mut conn)?;
+        self.conn = conn;
         let last = meta::last_seq(&self.conn)?;
         self.held.borrow_mut().rolled_back(last);
         Ok(())

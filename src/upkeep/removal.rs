@@ -12,8 +12,8 @@ use crate::domain::visitor::Visitor;
 use crate::store::ages::{self, FrozenAge};
 use crate::store::events::Aged;
 use crate::store::{
-    ReadTx, WriteTx, cursors, decisions, denials, events, floors, frozen, holes, identities, pages, personal, sessions,
-    tallies, visitors, visits,
+    ReadTx, WriteTx, cursors, decisions, denials, departed, events, floors, frozen, holes, identities, pages, personal,
+    sessions, tallies, visitors, visits,
 };
 use crate::upkeep::loss::Lost;
 
@@ -246,7 +246,7 @@ impl<'a, 'c> Removal<'a, 'c> {
             return Ok(false);
         }
         if !decisions::of_subject(tx, visitor.visitor_ref, 1)?.is_empty() {
-            decisions::departed(tx, visitor.visitor_ref, visitor.last_seen)?;
+            departed::note(tx, visitor.visitor_ref, visitor.last_seen)?;
         }
         floors::delete_of_visitor(tx, visitor.id)?;
         visitors::delete(tx, visitor.id)?;

@@ -9,7 +9,7 @@ use crate::base::time::{DAY_MS, Millis};
 use crate::domain::event::Lane;
 use crate::domain::line::HoleReason;
 use crate::store::{
-    ReadTx, ages, attempts, audit, counts, decisions, events, identities, imports, meta, refusals, sites,
+    ReadTx, ages, attempts, audit, counts, departed, events, identities, imports, meta, refusals, sites,
 };
 use crate::upkeep::guard::{Allowance, Verdict, confirmed};
 use crate::upkeep::options::RetentionOptions;
@@ -313,17 +313,10 @@ fn lines(round: &Round<'_>, lane: Lane, cut: Millis) -> Result<i64> {
 /// Decisions of people whose last event is that old.
 fn ledger(round: &Round<'_>, cut: Millis) -> Result<i64> {
     repeat(round, || {
-        let due = round.up.store().read(|tx| decisions::departed_before(tx, cut, round.rows()))?;
+        let due = round.up.store().read(|tx| departed::before(tx, cut, round.rows()))?;
         round.step(move |tx, rows| {
-            let mut gone = Gone::default();
-            for subject in &due {
-                let room = rows - gone.others;
-                if room < 2 {
-                    break;
-                }
-                gone.others += i64::try_from(decisions::delete_of_departed(tx, *subject, room)?).unwrap_or(i64::MAX);
-            }
-            Ok(gone)
+            let others = i64::try_from(departed::delete(tx, &due, rows)?).unwrap_or(i64::MAX);
+            Ok(Gone { others, ..Gone::default() })
         })
     })
 }

@@ -133,6 +133,9 @@ impl World {
                 actor: Actor::Subject,
                 signals: Signals::default(),
                 basis_id: 1,
+                notice_digest: None,
+                expires: None,
+                evidence: None,
             };
             Ok(decisions::append(tx, &decision, &change, Some(&mut visitor), &circumstances)?.seq)
         })

@@ -21,3 +21,103 @@ CREATE TABLE audit (
   note     TEXT
 ) STRICT;
 CREATE INDEX audit_about ON audit (about) WHERE about IS NOT NULL;
+
+-- Decisions become the contents of a chained ledger: numbered here in their order, hashed by `ledger::ground` right after.
+DROP TRIGGER decisions_stay;
+DROP INDEX decisions_subject;
+ALTER TABLE decisions RENAME TO decisions_before;
+CREATE TABLE decisions (
+  seq           INTEGER PRIMARY KEY,
+  ledger_no     INTEGER NOT NULL,
+  decision_id   ANY     NOT NULL,
+  site_id       INTEGER NOT NULL REFERENCES sites (site_id),
+  epoch_id      INTEGER NOT NULL,
+  subject_ref   BLOB    NOT NULL CHECK (length(subject_ref) = 16),
+  action        TEXT    NOT NULL CHECK (action = 'give' OR action = 'refuse' OR action = 'withdraw' OR action = 'expire' OR action = 'object'
+                                        OR action = 'restrict' OR action = 'release' OR action = 'erase' OR action = 'rectify'),
+  purposes      INTEGER NOT NULL,
+  before        INTEGER NOT NULL,
+  after         INTEGER NOT NULL,
+  current       INTEGER NOT NULL CHECK (current IN (0, 1)),
+  method        TEXT    NOT NULL,
+  actor         TEXT    NOT NULL CHECK (actor = 'subject' OR actor = 'sender' OR actor = 'operator' OR actor = 'system'),
+  notice        TEXT    NOT NULL,
+  notice_digest BLOB    CHECK (length(notice_digest) = 32),
+  language      TEXT,
+  gpc           INTEGER NOT NULL CHECK (gpc IN (0, 1)),
+  dnt           INTEGER NOT NULL CHECK (dnt IN (0, 1)),
+  signal_shown  INTEGER NOT NULL CHECK (signal_shown IN (0, 1)),
+  client_at     INTEGER,
+  received_at   INTEGER NOT NULL,
+  corrected_at  INTEGER NOT NULL,
+  expires_at    INTEGER,
+  basis_id      INTEGER NOT NULL,
+  salt          BLOB    NOT NULL CHECK (length(salt) = 12),
+  evidence      BLOB    CHECK (length(evidence) = 32),
+  UNIQUE (decision_id, site_id)
+) STRICT;
+INSERT INTO decisions (seq, ledger_no, decision_id, site_id, epoch_id, subject_ref, action, purposes, before, after, current, method, actor, notice, notice_digest,
+  language, gpc, dnt, signal_shown, client_at, received_at, corrected_at, expires_at, basis_id, salt, evidence)
+  SELECT seq, row_number() OVER (ORDER BY seq), decision_id, site_id, epoch_id, subject_ref, action, purposes, before, after, current, method, actor, notice, notice_digest,
+  language, gpc, dnt, signal_shown, client_at, received_at, corrected_at, expires_at, basis_id, salt, evidence
+  FROM decisions_before;
+DROP TABLE decisions_before;
+CREATE INDEX decisions_subject ON decisions (subject_ref);
+CREATE TRIGGER decisions_follow BEFORE INSERT ON decisions
+  WHEN NEW.ledger_no <> (SELECT coalesce(max(l.ledger_no), 0) + 1 FROM ledger l) OR NEW.seq <= (SELECT max(d.seq) FROM decisions d)
+  BEGIN SELECT RAISE(ABORT, 'a decision takes the next number of the ledger'); END;
+CREATE TRIGGER decisions_stay BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END;
+CREATE TRIGGER decisions_leave BEFORE DELETE ON decisions
+  WHEN NOT EXISTS (SELECT 1 FROM cleared c WHERE c.ledger_no = OLD.ledger_no)
+  BEGIN SELECT RAISE(ABORT, 'no entry of the ledger explains why a decision goes'); END;
+
+CREATE TABLE ledger (
+  ledger_no INTEGER PRIMARY KEY,
+  seq       INTEGER NOT NULL,
+  kind      TEXT    NOT NULL CHECK (kind = 'decision' OR kind = 'ground' OR kind = 'clock' OR kind = 'prune' OR kind = 'erasure'
+                                    OR kind = 'notice' OR kind = 'proof' OR kind = 'key' OR kind = 'request' OR kind = 'restore'),
+  at        INTEGER NOT NULL CHECK (at % 60000 = 0),
+  detail    TEXT    CHECK ((detail IS NULL) = (kind = 'decision')),
+  prev      BLOB    NOT NULL CHECK (length(prev) = 32),
+  leaf      BLOB    NOT NULL CHECK (length(leaf) = 32),
+  hash      BLOB    NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE TRIGGER ledger_follow BEFORE INSERT ON ledger
+  WHEN NEW.ledger_no <> (SELECT coalesce(max(l.ledger_no), 0) + 1 FROM ledger l)
+    OR NEW.prev <> coalesce((SELECT l.hash FROM ledger l ORDER BY l.ledger_no DESC LIMIT 1), zeroblob(32))
+    OR NEW.kind = 'decision' AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.seq = NEW.seq AND d.ledger_no = NEW.ledger_no)
+  BEGIN SELECT RAISE(ABORT, 'an entry of the ledger follows the one before'); END;
+CREATE TRIGGER ledger_stay BEFORE UPDATE ON ledger BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER ledger_leave BEFORE DELETE ON ledger
+  WHEN OLD.ledger_no > (SELECT coalesce(max(c.ledger_no), 0) FROM checkpoints c WHERE c.anchor = 1)
+  BEGIN SELECT RAISE(ABORT, 'no anchor stands for this entry of the ledger'); END;
+
+CREATE TABLE cleared (
+  ledger_no INTEGER PRIMARY KEY,
+  by_no     INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER cleared_follow BEFORE INSERT ON cleared
+  WHEN NOT EXISTS (SELECT 1 FROM ledger l WHERE l.ledger_no = NEW.by_no AND l.kind IN ('prune', 'erasure'))
+    OR NOT EXISTS (SELECT 1 FROM decisions d JOIN ledger l ON l.ledger_no = NEW.ledger_no AND d.seq = l.seq)
+  BEGIN SELECT RAISE(ABORT, 'an entry of the ledger must say why a content goes'); END;
+CREATE TRIGGER cleared_stay BEFORE UPDATE ON cleared BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER cleared_leave BEFORE DELETE ON cleared
+  WHEN OLD.ledger_no > (SELECT coalesce(max(c.ledger_no), 0) FROM checkpoints c WHERE c.anchor = 1)
+  BEGIN SELECT RAISE(ABORT, 'no anchor stands for this entry of the ledger'); END;
+
+CREATE TABLE checkpoints (
+  checkpoint_no INTEGER PRIMARY KEY,
+  ledger_no     INTEGER NOT NULL,
+  anchor        INTEGER NOT NULL CHECK (anchor IN (0, 1)),
+  at            INTEGER NOT NULL,
+  signed        TEXT    NOT NULL,
+  signature     BLOB    NOT NULL CHECK (length(signature) = 64)
+) STRICT;
+CREATE TRIGGER checkpoints_follow BEFORE INSERT ON checkpoints
+  WHEN NEW.checkpoint_no <> (SELECT coalesce(max(c.checkpoint_no), 0) + 1 FROM checkpoints c)
+    OR NEW.ledger_no > (SELECT coalesce(max(l.ledger_no), 0) FROM ledger l)
+  BEGIN SELECT RAISE(ABORT, 'a checkpoint follows the one before'); END;
+CREATE TRIGGER checkpoints_stay BEFORE UPDATE ON checkpoints BEGIN SELECT RAISE(ABORT, 'checkpoints are append-only'); END;
+CREATE TRIGGER checkpoints_leave BEFORE DELETE ON checkpoints
+  WHEN OLD.checkpoint_no >= (SELECT coalesce(max(c.checkpoint_no), 0) FROM checkpoints c WHERE c.anchor = 1)
+  BEGIN SELECT RAISE(ABORT, 'no anchor follows this checkpoint'); END;

@@ -13,7 +13,7 @@ const GOOD: &[(i64, &str)] =
 const NOW: Millis = Millis(1_431_857_103_250);
 
 fn plan<'a>(steps: &'a [(i64, &'a str)]) -> Plan<'a> {
-    Plan { schema: NEW, version: 3, steps }
+    Plan { schema: NEW, version: 3, steps, after: &[] }
 }
 
 fn none(_: &Connection) -> Result<()> {
@@ -113,6 +113,9 @@ fn every_database_of_an_earlier_version_comes_to_equal_schema_sql() {
         assert!(matches!(bring_up(&conn, dir.path(), NOW, none).unwrap(), Raised::Migrated(_)), "{name}");
         assert_eq!(bare(&conn), bare(&fresh), "{name}");
         assert_eq!([count("decisions"), count("events"), count("visits"), count("batches")], before, "{name}");
+        assert_eq!(count("ledger"), before[0] + 1, "{name}: every decision, and the entry that says so");
+        let head = ledger::head_of(&conn).unwrap();
+        assert_eq!((head.no, head.at), (before[0] + 1, crate::domain::ledger::minute(NOW)), "{name}");
     }
 }
 

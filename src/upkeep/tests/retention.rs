@@ -10,8 +10,8 @@ use crate::domain::line::{HoleReason, LineKind};
 use crate::domain::stored::SessionRow;
 use crate::store::identities::Association;
 use crate::store::{
-    counts, decisions, events, frozen, holes, identities, imports, meta, pages, personal, sessions, sites, space,
-    visitors, visits,
+    counts, decisions, departed, events, frozen, holes, identities, imports, meta, pages, personal, sessions, sites,
+    space, visitors, visits,
 };
 use crate::upkeep::Upkeep;
 
@@ -256,7 +256,7 @@ fn decisions_stay_three_years_after_the_last_event() {
     }
     upkeep.run_once(true).unwrap();
     assert!(world.read(|tx| decisions::of_subject(tx, reference, 9)).is_empty());
-    assert_eq!(world.read(|tx| decisions::departed_before(tx, Millis(i64::MAX), 9)).len(), 0);
+    assert_eq!(world.read(|tx| departed::before(tx, Millis(i64::MAX), 9)).len(), 0);
 }
 
 #[test]

@@ -337,6 +337,9 @@ fn circumstances(tx: &WriteTx<'_>, site_id: i64) -> Circumstances {
         actor: Actor::Operator,
         signals: Signals::default(),
         basis_id: 0,
+        notice_digest: None,
+        expires: None,
+        evidence: None,
     }
 }
 

@@ -1,0 +1,130 @@
+//! The `checkpoints` table: signed statements of how far the ledger went, each also a line of the consent lane.
+//! Must never change one. Invariant: a checkpoint and the line that tells of it are in one transaction.
+
+use rusqlite::{OptionalExtension, Row};
+
+use crate::base::error::Result;
+use crate::base::text::hex;
+use crate::base::time::Millis;
+use crate::domain::body::CheckpointBody;
+use crate::domain::checkpoint::{self, Checkpoint, FORMAT, Signed};
+use crate::domain::line::LineKind;
+use crate::store::{ReadTx, WriteTx, frozen, ledger, open};
+
+/// A checkpoint as it lies in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// Its number.
+    pub no: i64,
+    /// The entry it names.
+    pub ledger_no: i64,
+    /// It stands for every entry up to its own.
+    pub anchor: bool,
+    /// When it was made.
+    pub at: Millis,
+    /// What was signed.
+    pub signed: Signed,
+}
+
+const COLUMNS: &str = "checkpoint_no, ledger_no, anchor, at, signed, signature";
+
+fn from_row(r: &Row<'_>) -> rusqlite::Result<CheckpointRow> {
+    Ok(CheckpointRow {
+        no: r.get(0)?,
+        ledger_no: r.get(1)?,
+        anchor: r.get(2)?,
+        at: r.get(3)?,
+        signed: Signed { text: r.get(4)?, signature: r.get(5)? },
+    })
+}
+
+/// The newest one.
+pub fn newest(tx: &ReadTx<'_>) -> Result<Option<CheckpointRow>> {
+    one(tx, &format!("SELECT {COLUMNS} FROM checkpoints ORDER BY checkpoint_no DESC LIMIT 1"))
+}
+
+/// The newest anchor: entries up to its own may be gone.
+pub fn anchor(tx: &ReadTx<'_>) -> Result<Option<CheckpointRow>> {
+    one(tx, &format!("SELECT {COLUMNS} FROM checkpoints WHERE anchor = 1 ORDER BY checkpoint_no DESC LIMIT 1"))
+}
+
+fn one(tx: &ReadTx<'_>, sql: &str) -> Result<Option<CheckpointRow>> {
+    tx.conn()
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row([], from_row).optional())
+        .map_err(|e| open::error("reading a checkpoint", e))
+}
+
+/// Checkpoints behind a number, in order, at most `limit`.
+pub fn after(tx: &ReadTx<'_>, no: i64, limit: i64) -> Result<Vec<CheckpointRow>> {
+    tx.conn()
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM checkpoints WHERE checkpoint_no > ?1 ORDER BY checkpoint_no LIMIT ?2"
+        ))
+        .and_then(|mut s| s.query_map((no, limit), from_row)?.collect())
+        .map_err(|e| open::error("reading the checkpoints", e))
+}
+
+/// Makes a checkpoint where one is due; with `at_once` wherever anything was appended since the last. Returns it.
+pub fn take(tx: &WriteTx<'_>, at_once: bool) -> Result<Option<CheckpointRow>> {
+    let head = ledger::head(tx)?;
+    let last = newest(tx)?;
+    let seen = last.as_ref().map(|row| (row.ledger_no, row.at));
+    let new = seen.map_or(head.no > 0, |(no, _)| head.no > no);
+    if !(at_once && new || checkpoint::due(seen, head.no, tx.now())) {
+        return Ok(None);
+    }
+    insert(tx, last.as_ref(), head.no, false).map(Some)
+}
+
+/// Signs that every entry up to `no` may go; the next verification begins behind it.
+pub fn anchor_at(tx: &WriteTx<'_>, no: i64) -> Result<CheckpointRow> {
+    let last = newest(tx)?;
+    insert(tx, last.as_ref(), no, true)
+}
+
+fn insert(tx: &WriteTx<'_>, last: Option<&CheckpointRow>, ledger_no: i64, anchor: bool) -> Result<CheckpointRow> {
+    let edge = &tx.identity().edge;
+    let (seq, hash) = ledger::place(tx, ledger_no)?;
+    let made = Checkpoint {
+        format: FORMAT.to_owned(),
+        edge: edge.id.to_string(),
+        epoch: edge.epoch.to_string(),
+        checkpoint_no: last.map_or(0, |row| row.no) + 1,
+        ledger_no,
+        hash: hex(&hash),
+        seq,
+        count: (ledger_no - last.map_or(0, |row| row.ledger_no)).max(0),
+        anchor,
+        at: tx.now().rfc3339(),
+        key_id: edge.key_id.clone(),
+        previous: last.map(|row| row.signed.digest()),
+    };
+    let signed = made.sign(&edge.signing);
+    let row = CheckpointRow { no: made.checkpoint_no, ledger_no, anchor, at: tx.now(), signed };
+    tx.execute(
+        "INSERT INTO checkpoints (checkpoint_no, ledger_no, anchor, at, signed, signature) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        (row.no, row.ledger_no, row.anchor, row.at, &row.signed.text, row.signed.signature),
+    )?;
+    let body = CheckpointBody {
+        ledger_no,
+        signed: &row.signed.text,
+        signature: hex(&row.signed.signature),
+        public_key: hex(&edge.signing.public()),
+    };
+    frozen::note(tx, LineKind::Checkpoint, &body)?;
+    Ok(row)
+}
+
+/// Removes checkpoints from before the newest anchor, at most `limit`: what they said stands for nothing any more.
+pub fn delete_before_anchor(tx: &WriteTx<'_>, limit: i64) -> Result<usize> {
+    tx.window(|tx| {
+        tx.conn()
+            .prepare(
+                "DELETE FROM checkpoints WHERE checkpoint_no IN (SELECT checkpoint_no FROM checkpoints WHERE checkpoint_no < \
+                 (SELECT max(checkpoint_no) FROM checkpoints WHERE anchor = 1) ORDER BY checkpoint_no LIMIT ?1)",
+            )
+            .and_then(|mut s| s.execute([limit]))
+            .map_err(|e| open::error("removing checkpoints", e))
+    })
+}
