@@ -52,9 +52,10 @@ CREATE TABLE bases (
   UNIQUE (site_id, bases)
 ) STRICT;
 
--- User agents, parsed once.
+-- User agents, parsed once. `used_seq` is at most 4,096 numbers older than the newest visit that refers to it: so the unused
+-- are found without an index over visits.
 -- owner: src/store/agents.rs
--- retention: with the last visit that refers to it
+-- retention: until every visit is newer than its last use
 -- personal: no
 CREATE TABLE agents (
   agent_id        INTEGER PRIMARY KEY,
@@ -66,7 +67,8 @@ CREATE TABLE agents (
   os_family       TEXT,
   os_version      TEXT,
   manufacturer    TEXT,
-  robot           TEXT
+  robot           TEXT,
+  used_seq        INTEGER NOT NULL
 ) STRICT;
 
 -- One browser or device, at a kiosk one person's turn. `granted` and `denied` are what its decisions amount to.
@@ -99,6 +101,7 @@ CREATE TABLE visitors (
 ) STRICT;
 
 -- One stretch of browsing. Its words are checked by OR: for IN with more than two SQLite builds a table at each write.
+-- What is seldom there stands last: NULLs at the end of a row take no room. `due_at` may be too early, never too late.
 -- owner: src/store/visits.rs
 -- retention: [retention] visits_months after last activity was received
 -- personal: yes (pseudonymous)
@@ -108,109 +111,99 @@ CREATE TABLE visits (
   site_id          INTEGER NOT NULL REFERENCES sites (site_id),
   visitor_id       INTEGER NOT NULL REFERENCES visitors (visitor_id),
   epoch_id         INTEGER NOT NULL REFERENCES epochs (epoch_id),
-  client_visit     ANY,
   stream           TEXT    NOT NULL CHECK (stream = 'web' OR stream = 'app' OR stream = 'conversation' OR stream = 'custom'),
-  device_id        TEXT,
-  agent_id         INTEGER REFERENCES agents (agent_id),
+  agent_id         INTEGER,
   started_at       INTEGER NOT NULL,
   last_active_at   INTEGER NOT NULL,
   last_received_at INTEGER NOT NULL,
   due_at           INTEGER NOT NULL,
-  ended_at         INTEGER,
-  end_reason       TEXT CHECK (end_reason = 'idle' OR end_reason = 'new_source' OR end_reason = 'browser_closed' OR end_reason = 'left_site'
-                               OR end_reason = 'next_person' OR end_reason = 'expired' OR end_reason = 'new_epoch'),
   source           INTEGER NOT NULL,
-  referrer         TEXT,
-  campaign         TEXT,
-  context          TEXT,
-  place            TEXT,
-  ip               TEXT,
-  searches         TEXT,
   entry_page_id    INTEGER,
   last_page_id     INTEGER,
   page_count       INTEGER NOT NULL,
   screen_count     INTEGER NOT NULL,
   event_count      INTEGER NOT NULL,
   authenticated    INTEGER NOT NULL CHECK (authenticated IN (0, 1)),
-  session_id       INTEGER,
   last_seq         INTEGER NOT NULL,
   snapshot_seq     INTEGER NOT NULL,
   flags            INTEGER NOT NULL,
   basis_id         INTEGER NOT NULL,
   consent_seq      INTEGER NOT NULL,
   exempt           INTEGER NOT NULL CHECK (exempt IN (0, 1)),
+  ended_at         INTEGER,
+  end_reason       TEXT CHECK (end_reason = 'idle' OR end_reason = 'new_source' OR end_reason = 'browser_closed' OR end_reason = 'left_site'
+                               OR end_reason = 'next_person' OR end_reason = 'expired' OR end_reason = 'new_epoch'),
+  referrer         TEXT,
+  campaign         TEXT,
+  context          TEXT,
+  place            TEXT,
+  ip               TEXT,
+  searches         TEXT,
+  session_id       INTEGER,
+  client_visit     ANY,
+  device_id        TEXT,
   CHECK ((ended_at IS NULL) = (end_reason IS NULL)),
   CHECK (flags & 1 = 1)
 ) STRICT;
--- for the removal of user agents that no visit refers to, and its foreign key
-CREATE INDEX visits_agent ON visits (agent_id) WHERE agent_id IS NOT NULL;
 CREATE INDEX visits_visitor ON visits (visitor_id, started_at);
 CREATE INDEX visits_due ON visits (due_at) WHERE ended_at IS NULL;
 CREATE INDEX visits_changed ON visits (visit_id) WHERE ended_at IS NOT NULL AND snapshot_seq < last_seq;
 
--- One entering of a page or screen; `page_id` is the seq of the event that entered it.
--- owner: src/store/pages.rs
--- retention: with its event
--- personal: yes (pseudonymous)
-CREATE TABLE pages (
-  page_id     INTEGER PRIMARY KEY,
-  visit_id    INTEGER NOT NULL REFERENCES visits (visit_id),
-  client_page ANY,
-  url         TEXT,
-  screen      TEXT,
-  title       TEXT,
-  keywords    TEXT,
-  language    TEXT,
-  category    TEXT,
-  entered_at  INTEGER NOT NULL,
-  exited_at   INTEGER,
-  dwell_ms    INTEGER,
-  flags       INTEGER NOT NULL,
-  basis_id    INTEGER NOT NULL,
-  consent_seq INTEGER NOT NULL
-) STRICT;
-CREATE INDEX pages_visit ON pages (visit_id);
-
--- One occurrence. An event that entered a page keeps address and title in that page's row.
+-- One occurrence. `page_id` is the seq of the event that entered the page it happened on; of that event itself `url` and
+-- `title` are the page's, and the columns from `dwell_ms` on tell of it. `client_at` is null where it is the corrected time
+-- (clock_state 1); of `attribute_types` see src/domain/attributes.rs. NULLs at the end of a row take no room.
 -- owner: src/store/events.rs
 -- retention: [retention] visits_months after it was received
 -- personal: yes (pseudonymous)
 CREATE TABLE events (
   seq          INTEGER PRIMARY KEY,
   event_id     ANY     NOT NULL,
-  site_id      INTEGER NOT NULL REFERENCES sites (site_id),
+  site_id      INTEGER NOT NULL,
   epoch_id     INTEGER NOT NULL,
   visit_id     INTEGER NOT NULL REFERENCES visits (visit_id),
   page_id      INTEGER,
-  session_id   INTEGER,
   name         TEXT    NOT NULL,
   system       INTEGER NOT NULL CHECK (system IN (0, 1)),
   lane         INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
   content_hash INTEGER NOT NULL,
-  client_at    INTEGER,
-  sent_at      INTEGER,
   received_at  INTEGER NOT NULL,
   corrected_at INTEGER NOT NULL,
   clock_state  INTEGER NOT NULL CHECK (clock_state BETWEEN 0 AND 4),
-  url          TEXT,
-  title        TEXT,
-  referrer     TEXT,
-  search_query TEXT,
-  attributes   TEXT,
-  attribute_types TEXT,
-  conversation TEXT,
-  withheld     TEXT,
   flags        INTEGER NOT NULL CHECK (flags & 1 = 1),
   basis_id     INTEGER NOT NULL,
   consent_seq  INTEGER NOT NULL,
   exempt       INTEGER NOT NULL CHECK (exempt IN (0, 1)),
   salt         BLOB    NOT NULL CHECK (length(salt) = 12),
+  url          TEXT,
+  title        TEXT,
+  referrer     TEXT,
+  attributes   TEXT,
+  attribute_types TEXT,
+  dwell_ms     INTEGER,
+  client_at    INTEGER,
+  sent_at      INTEGER,
+  session_id   INTEGER,
+  search_query TEXT,
+  conversation TEXT,
+  withheld     TEXT,
+  client_page  ANY,
+  screen       TEXT,
+  keywords     TEXT,
+  language     TEXT,
+  category     TEXT,
   was          TEXT,
   UNIQUE (event_id, site_id),
   CHECK (consent_seq > 0 OR basis_id > 0 OR exempt = 1)
 ) STRICT;
 CREATE INDEX events_visit ON events (visit_id);
 CREATE INDEX events_lane ON events (lane, seq) WHERE lane <> 2;
+
+-- One entering of a page or screen: the event that entered it.
+-- owner: src/store/pages.rs (a view; nothing is written)
+CREATE VIEW pages AS
+  SELECT seq AS page_id, visit_id, client_page, url, screen, title, keywords, language, category, corrected_at AS entered_at,
+    corrected_at + dwell_ms AS exited_at, dwell_ms, flags, basis_id, consent_seq
+  FROM events WHERE page_id = seq;
 
 -- Personal fields, kept only with the right to personal and only while personal.store = "clear".
 -- owner: src/store/personal.rs

@@ -15,7 +15,7 @@
 //! | 4 | [`http`], [`cli`] | hyper and tokio in [`http::server`] only; clap and indicatif in `cli` | import `store`, open a transaction |
 //! | 3 | [`ingest`], [`consent`], [`history`], [`forward`], [`upkeep`], [`tokens`] | maxminddb in [`ingest::geo`] | import a sibling, name rusqlite |
 //! | 2 | [`store`] | rusqlite | decide anything, call out |
-//! | 1 | [`domain`] | serde; url, psl, woothee, ipnet, one file each | do I/O, read the clock, hold globals |
+//! | 1 | [`domain`] | serde; url, woothee, ipnet, one file each | do I/O, read the clock, hold globals |
 //! | 0 | [`base`] | rand and uuid in [`base::id`], flate2 in [`base::gzip`], digests in [`base::digest`], ciphers in [`base::cell`], jiff in [`base::time`] | know the domain |
 //!
 //! ## Data paths

@@ -13,12 +13,10 @@ use crate::server::own_thread_ns;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Columns that a visit or visitor known before the group is updated in: those that an event can change.
-const VISITS_CHANGED: &str = "last_active_at last_received_at due_at ended_at end_reason context searches \
-    entry_page_id last_page_id page_count screen_count event_count authenticated session_id last_seq snapshot_seq flags \
-    basis_id consent_seq";
-const VISITORS_CHANGED: &str = "last_seen_at visit_count page_count event_count granted denied signal_shown measure_floor \
-    floors disclosed flags basis_id consent_seq exempt";
+/// Columns that a visit or visitor known before the group is updated in: those that nearly every event changes.
+const VISITS_CHANGED: &str =
+    "last_active_at last_received_at entry_page_id last_page_id page_count screen_count event_count last_seq";
+const VISITORS_CHANGED: &str = "last_seen_at visit_count page_count event_count";
 
 /// What the loop needed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,7 +125,6 @@ struct Rows {
     event: Table,
     visitors: Table,
     visits: Table,
-    pages: Table,
     after: i64,
 }
 
@@ -139,20 +136,21 @@ impl Rows {
         let visits = Table::read(&conn, "visits", &format!("WHERE visit_id IN (SELECT visit_id FROM {some})"))?;
         let of = format!("WHERE visitor_id IN (SELECT visitor_id FROM visits JOIN {some} USING (visit_id))");
         let visitors = Table::read(&conn, "visitors", &of)?;
-        let pages = Table::read(&conn, "pages", &format!("WHERE page_id IN (SELECT page_id FROM {some})"))?;
-        Ok(Rows { events: std::mem::take(&mut event.rows), event, visitors, visits, pages, after })
+        Ok(Rows { events: std::mem::take(&mut event.rows), event, visitors, visits, after })
     }
 
-    /// The loop itself. Group by group, parents before children: visitors and visits once, then pages, then events.
+    /// The loop itself. Group by group, parents before children: visitors and visits once, then events; the page that is left
+    /// is updated where it was written by an earlier group.
     fn insert(&self, conn: &Connection, group: usize) -> Result<()> {
-        let (visitor_at, visit_at, page_at) = (self.visitors.by_key(), self.visits.by_key(), self.pages.by_key());
+        let (visitor_at, visit_at) = (self.visitors.by_key(), self.visits.by_key());
+        let event_at: HashMap<i64, usize> = self.events.iter().enumerate().map(|(i, e)| (integer(&e[0]), i)).collect();
         let of_visitor = self.visits.column("visitor_id")?;
         let (of_visit, of_page) = (self.event.column("visit_id")?, self.event.column("page_id")?);
-        let (exited, dwell) = (self.pages.column("exited_at")?, self.pages.column("dwell_ms")?);
+        let dwell = self.event.column("dwell_ms")?;
         let mut visitors = Writer::new(conn, &self.visitors, VISITORS_CHANGED, self.after)?;
         let mut visits = Writer::new(conn, &self.visits, VISITS_CHANGED, self.after)?;
-        let (mut page, mut event) = (self.pages.insert(conn)?, self.event.insert(conn)?);
-        let mut leave = conn.prepare_cached("UPDATE pages SET exited_at = ?2, dwell_ms = ?3 WHERE page_id = ?1")?;
+        let mut event = self.event.insert(conn)?;
+        let mut leave = conn.prepare_cached("UPDATE events SET dwell_ms = ?2 WHERE seq = ?1")?;
         let mut seq = conn.prepare_cached("UPDATE seq SET last = ?1 WHERE one = 1")?;
         let (mut begin, mut commit) = (conn.prepare_cached("BEGIN IMMEDIATE")?, conn.prepare_cached("COMMIT")?);
         let mut open_pages: HashMap<i64, (i64, usize)> = HashMap::new();
@@ -172,16 +170,13 @@ impl Rows {
             }
             for e in group {
                 let id = integer(&e[of_page]);
-                let Some(row) = page_at.get(&id).map(|at| &self.pages.rows[*at]) else { continue };
                 if id != integer(&e[0]) {
                     continue; // the event only happened on that page
                 }
                 let before = open_pages.insert(integer(&e[of_visit]), (id, nth));
                 if let Some((before, _)) = before.filter(|(_, then)| *then != nth) {
-                    let row = &self.pages.rows[page_at[&before]];
-                    leave.execute((before, &row[exited], &row[dwell]))?;
+                    leave.execute((before, &self.events[event_at[&before]][dwell]))?;
                 }
-                page.execute(params_from_iter(row))?;
             }
             for e in group {
                 event.execute(params_from_iter(e))?;

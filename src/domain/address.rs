@@ -1,5 +1,5 @@
 //! Addresses of pages and referrers: parsed once, scrubbed before anything is kept, and cut into their parts.
-//! The only file that names url and psl. Must never fetch, and never let userinfo or an excluded parameter out.
+//! The only file that names url. Must never fetch, and never let userinfo or an excluded parameter out.
 //! Invariant: every part of an [`Address`] is printable ASCII without white space, whatever came in.
 
 use std::borrow::Cow;
@@ -12,6 +12,7 @@ use url::Url;
 use crate::base::error::{Error, Result};
 use crate::base::text::cut;
 use crate::domain::campaign::{self, Campaign, short_value};
+use crate::domain::suffix;
 
 /// Longest address that is read: bytes. Percent-encoding can make the stored one up to three times as long.
 pub const URL_BYTES_MAX: usize = 4096;
@@ -215,7 +216,7 @@ pub fn registrable_domain(host: &str) -> String {
     if host.starts_with('[') || numeric && host.parse::<IpAddr>().is_ok() {
         return host;
     }
-    match psl::domain_str(&host).map(str::len) {
+    match suffix::registrable(&host).map(str::len) {
         Some(length) if length < host.len() => host[host.len() - length..].to_owned(),
         _ => host,
     }

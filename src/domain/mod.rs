@@ -3,6 +3,7 @@
 
 pub mod accesslog;
 pub mod address;
+pub mod attributes;
 pub mod batch;
 pub mod body;
 pub mod campaign;
@@ -21,6 +22,7 @@ pub mod purpose;
 pub mod referrer;
 pub mod site;
 pub mod stored;
+pub mod suffix;
 pub mod token;
 pub mod visit;
 pub mod visitor;

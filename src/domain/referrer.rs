@@ -13,7 +13,7 @@ use crate::domain::campaign::{Campaign, short_value};
 
 mod packed;
 
-pub use packed::whole;
+pub use packed::{url_of, whole};
 
 /// One line a source; its head tells the format, origin, date and licence.
 const BOOK: &str = include_str!("referrers.txt");

@@ -77,13 +77,13 @@ pub struct EventRow {
     pub url: Option<String>,
     /// Title, where it differs from its page's.
     pub title: Option<String>,
-    /// Referrer: packed JSON (`referrer::whole`), where it differs from its visit's.
+    /// Referrer, packed (`referrer::whole`), where it differs from its visit's.
     pub referrer: Option<String>,
     /// What was searched for.
     pub search_query: Option<String>,
     /// Custom attributes: a JSON object of strings.
     pub attributes: Option<String>,
-    /// Their types: a JSON object of `NUMBER` and `BOOLEAN`; a name without one is a `STRING`.
+    /// Their types: a letter each (`attributes::types`).
     pub attribute_types: Option<String>,
     /// Conversation: JSON `{"id","medium"}`.
     pub conversation: Option<String>,

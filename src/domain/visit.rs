@@ -136,7 +136,7 @@ pub struct Visit {
     pub end: Option<(Millis, EndReason)>,
     /// Campaign or referrer source it began with, as a hash; 0 = none.
     pub source: i64,
-    /// Referrer of its first event: packed JSON (`referrer::whole`).
+    /// Referrer of its first event, packed (`referrer::whole`).
     pub referrer: Option<String>,
     /// Campaign of its first event: JSON.
     pub campaign: Option<String>,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::base::id::{Seq, uuid_text};
 use crate::base::time::Millis;
+use crate::domain::attributes;
 use crate::domain::consent::Purposes;
 use crate::domain::device::Agent;
 use crate::domain::event::Stream;
@@ -266,6 +267,7 @@ impl History {
     /// An event as it may be shown under these floors of its visitor.
     pub(in crate::history) fn event_view(&self, found: FoundEvent, floors: &Floors) -> EventView {
         let FoundEvent { event: e, whence, .. } = found;
+        let types = e.attribute_types.as_deref().map(|kept| attributes::types(e.attributes.as_deref(), kept));
         EventView {
             seq: e.seq.0,
             event_id: e.event_id.to_string(),
@@ -289,7 +291,7 @@ impl History {
             referrer: json(e.referrer.as_deref().map(referrer::whole).as_deref()),
             search_query: e.search_query,
             attributes: json(e.attributes.as_deref()).unwrap_or_else(|| Value::Object(serde_json::Map::new())),
-            attribute_types: json(e.attribute_types.as_deref()),
+            attribute_types: json(types.as_deref()),
             conversation: json(e.conversation.as_deref()),
             withheld: e.withheld.map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default(),
             device: device(whence.agent.as_ref()),

@@ -5,6 +5,7 @@
 use crate::base::error::{Kind, Result};
 use crate::base::id::{ClientId, Salt, Seq, VisitorRef};
 use crate::base::time::Millis;
+use crate::domain::attributes;
 use crate::domain::clock::{self, ClockState};
 use crate::domain::consent::{Ask, Denial, Purposes, Refusal, Signals, Standing, Verdict, WithoutConsent};
 use crate::domain::count::Cell;
@@ -365,7 +366,7 @@ impl Kept<'_, '_> {
             referrer,
             search_query: ev.search_query.clone(),
             attributes: stay::attribute_values(&ev.attributes),
-            attribute_types: stay::attribute_types(&ev.attributes),
+            attribute_types: attributes::letters(&ev.attributes),
             conversation: ev
                 .conversation
                 .as_ref()

@@ -8,9 +8,9 @@ use crate::base::digest::sha256;
 use crate::base::error::Result;
 use crate::base::id::{Seq, mint_uuid};
 use crate::base::time::Millis;
-use crate::domain::event::{Act, Attribute, DataType, Event};
+use crate::domain::event::{Act, Attribute, Event};
 use crate::domain::placement::{Arrival, Placement, Window, place};
-use crate::domain::referrer::{Medium, Referrer};
+use crate::domain::referrer::{self, Medium, Referrer};
 use crate::domain::stored::{PageRow, SessionRow};
 use crate::domain::visit::{EndReason, Visit};
 use crate::domain::visitor::Visitor;
@@ -29,11 +29,6 @@ pub(in crate::ingest) fn json(value: &impl Serialize) -> String {
 /// A JSON object of the attributes' values.
 pub(in crate::ingest) fn attribute_values(list: &[Attribute]) -> Option<String> {
     object(list.iter().map(|a| (a.name.as_str(), a.value.as_str())))
-}
-
-/// A JSON object of the types that are not `STRING`.
-pub(in crate::ingest) fn attribute_types(list: &[Attribute]) -> Option<String> {
-    object(list.iter().filter(|a| a.data_type != DataType::String).map(|a| (a.name.as_str(), a.data_type.word())))
 }
 
 fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
@@ -78,7 +73,7 @@ fn source(ev: &Event) -> i64 {
 /// A page without a campaign that tells the referrer of its visit's landing again, as pages of one-page apps do.
 fn came_from_there(ev: &Event, visit: &Visit) -> bool {
     let (None, Some(told), Some(landed)) = (&ev.campaign, &ev.referrer, &visit.referrer) else { return false };
-    serde_json::from_str::<Referrer>(landed).is_ok_and(|landed| landed.url == told.url)
+    referrer::url_of(landed).is_some_and(|url| url == told.url)
 }
 
 /// The visit the event joins, with its marks moved, or a new one. The flag tells which.

@@ -1,34 +1,47 @@
 //! The `agents` table: user agents, parsed once. Must never parse one itself.
-//! Invariant: a user agent has one row while any visit refers to it.
+//! Invariant: a user agent has one row while any visit refers to it; no visit that does began [`NOTED_EVERY`] numbers or
+//! more behind the note of its last use.
 
 use rusqlite::OptionalExtension;
 
 use crate::base::error::Result;
+use crate::base::id::Seq;
 use crate::domain::device::{Agent, DeviceCategory};
 use crate::store::{ReadTx, WriteTx, open, row};
 
-/// The row of a user agent; made where there is none.
+/// A user agent's use is noted anew when the last note is so many numbers old.
+const NOTED_EVERY: i64 = 4_096;
+
+/// The row of a user agent, made where there is none; the newest number given out counts as its last use.
 pub fn intern(tx: &WriteTx<'_>, user_agent: &str, agent: &Agent) -> Result<i64> {
-    if let Some(id) = tx.held().borrow().agents.get(user_agent) {
+    let now = tx.last_seq();
+    let recent = |used: Seq| now.0 - used.0 < NOTED_EVERY;
+    if let Some((id, used)) = tx.held().borrow().agents.get(user_agent)
+        && recent(*used)
+    {
         return Ok(*id);
     }
     let found = tx
         .conn()
-        .prepare_cached("SELECT agent_id FROM agents WHERE user_agent = ?1")
-        .and_then(|mut s| s.query_row([user_agent], |r| r.get::<_, i64>(0)).optional())
+        .prepare_cached("SELECT agent_id, used_seq FROM agents WHERE user_agent = ?1")
+        .and_then(|mut s| s.query_row([user_agent], |r| Ok((r.get::<_, i64>(0)?, r.get(1)?))).optional())
         .map_err(|e| open::error("finding a user agent", e))?;
-    let id = match found {
-        Some(id) => id,
-        None => insert(tx, user_agent, agent)?,
+    let (id, used) = match found {
+        Some((id, used)) if recent(used) => (id, used),
+        Some((id, _)) => {
+            tx.execute("UPDATE agents SET used_seq = ?2 WHERE agent_id = ?1", (id, now))?;
+            (id, now)
+        }
+        None => (insert(tx, user_agent, agent, now)?, now),
     };
-    tx.held().borrow_mut().agents.insert(user_agent.to_owned(), id);
+    tx.held().borrow_mut().agents.insert(user_agent.to_owned(), (id, used));
     Ok(id)
 }
 
-fn insert(tx: &WriteTx<'_>, user_agent: &str, agent: &Agent) -> Result<i64> {
+fn insert(tx: &WriteTx<'_>, user_agent: &str, agent: &Agent, used: Seq) -> Result<i64> {
     tx.execute(
         "INSERT INTO agents (user_agent, category, device_type, browser_family, browser_version, os_family, os_version, \
-         manufacturer, robot) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         manufacturer, robot, used_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         rusqlite::params![
             user_agent,
             agent.category.as_str(),
@@ -39,6 +52,7 @@ fn insert(tx: &WriteTx<'_>, user_agent: &str, agent: &Agent) -> Result<i64> {
             agent.os_version,
             agent.manufacturer,
             agent.robot,
+            used,
         ],
     )?;
     Ok(tx.conn().last_insert_rowid())
@@ -70,13 +84,14 @@ pub fn get(tx: &ReadTx<'_>, agent_id: i64) -> Result<Option<(String, Agent)>> {
         .map_err(|e| open::error("reading a user agent", e))
 }
 
-/// Deletes user agents no visit refers to, at most `limit`.
+/// Deletes user agents used by no visit that is left, at most `limit`: their last use, late as its note may be, came before
+/// the oldest visit began.
 pub fn delete_unused(tx: &WriteTx<'_>, limit: i64) -> Result<usize> {
     tx.settle()?;
     tx.held().borrow_mut().agents.clear();
     tx.execute(
-        "DELETE FROM agents WHERE agent_id IN (SELECT agent_id FROM agents a WHERE NOT EXISTS \
-         (SELECT 1 FROM visits v WHERE v.agent_id = a.agent_id) LIMIT ?1)",
-        [limit],
+        "DELETE FROM agents WHERE agent_id IN (SELECT agent_id FROM agents \
+         WHERE used_seq + ?2 <= (SELECT coalesce(min(visit_id), 1 << 62) FROM visits) LIMIT ?1)",
+        [limit, NOTED_EVERY],
     )
 }

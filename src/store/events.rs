@@ -1,4 +1,5 @@
-//! The `events` table: one occurrence. Held by the pen within a group and written at its end, in seq order.
+//! The `events` table: one occurrence, and the page it entered. Held by the pen within a group and written at its end, in
+//! seq order.
 //! Must never hold a personal field. Invariant: an id is taken once per site.
 
 use std::collections::HashMap;
@@ -10,7 +11,7 @@ use crate::base::id::{ClientId, Seq};
 use crate::base::time::Millis;
 use crate::domain::clock::ClockState;
 use crate::domain::event::{EventType, Lane};
-use crate::domain::stored::{EventRow, Taken};
+use crate::domain::stored::{EventRow, PageRow, Taken};
 use crate::domain::visitor::Rights;
 use crate::store::{ReadTx, WriteTx, open};
 
@@ -22,11 +23,21 @@ pub(in crate::store) const COLUMNS: &str = "e.seq, e.event_id, e.site_id, e.epoc
 /// How many columns [`COLUMNS`] names: joined columns follow.
 pub(in crate::store) const WIDTH: usize = 29;
 
-const INSERT: &str = "INSERT INTO events (seq, event_id, site_id, epoch_id, visit_id, page_id, session_id, name, system, \
-    lane, content_hash, client_at, sent_at, received_at, corrected_at, clock_state, url, title, referrer, search_query, \
-    attributes, attribute_types, conversation, withheld, flags, basis_id, consent_seq, exempt, salt) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-    ?24, ?25, ?26, ?27, ?28, ?29)";
+/// Columns that most events leave empty stand last in the table and in here.
+const INSERT: &str = "INSERT INTO events (seq, event_id, site_id, epoch_id, visit_id, page_id, name, system, lane, \
+    content_hash, received_at, corrected_at, clock_state, flags, basis_id, consent_seq, exempt, salt, url, title, referrer, \
+    attributes, attribute_types, dwell_ms, client_at, sent_at, session_id, search_query, conversation, withheld, client_page, \
+    screen, keywords, language, category) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
+    ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)";
+
+/// The same without them: a third fewer values to bind.
+const INSERT_USUAL: &str = "INSERT INTO events (seq, event_id, site_id, epoch_id, visit_id, page_id, name, system, lane, \
+    content_hash, received_at, corrected_at, clock_state, flags, basis_id, consent_seq, exempt, salt, url, title, referrer, \
+    attributes, attribute_types, dwell_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
+    ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)";
+
+/// How many values [`INSERT_USUAL`] binds.
+const USUAL: usize = 24;
 
 /// Events of this group.
 #[derive(Default)]
@@ -38,25 +49,31 @@ pub(in crate::store) struct Pending {
 pub(in crate::store) fn from_row(r: &Row<'_>) -> rusqlite::Result<EventRow> {
     let bad = |column: usize, code: i64| rusqlite::Error::IntegralValueOutOfRange(column, code);
     let (lane, clock): (i64, i64) = (r.get(9)?, r.get(15)?);
+    let (seq, page_id): (Seq, Option<i64>) = (r.get(0)?, r.get(5)?);
+    let clock_state = ClockState::from_code(clock).ok_or_else(|| bad(15, clock))?;
+    let corrected: Millis = r.get(14)?;
+    let client_at: Option<Millis> = r.get(11)?;
+    let entered = page_id == Some(seq.0); // address and title are the page's then
+    let own = |column: usize| if entered { Ok(None) } else { r.get(column) };
     Ok(EventRow {
-        seq: r.get(0)?,
+        seq,
         event_id: r.get(1)?,
         site_id: r.get(2)?,
         epoch_id: r.get(3)?,
         visit_id: r.get(4)?,
-        page_id: r.get(5)?,
+        page_id,
         session_id: r.get(6)?,
         name: r.get(7)?,
         event_type: if r.get(8)? { EventType::System } else { EventType::Business },
         lane: Lane::from_code(lane).ok_or_else(|| bad(9, lane))?,
         content_hash: r.get(10)?,
-        client_at: r.get(11)?,
+        client_at: client_at.or((clock_state == ClockState::Client).then_some(corrected)),
         sent_at: r.get(12)?,
         received: r.get(13)?,
-        corrected: r.get(14)?,
-        clock_state: ClockState::from_code(clock).ok_or_else(|| bad(15, clock))?,
-        url: r.get(16)?,
-        title: r.get(17)?,
+        corrected,
+        clock_state,
+        url: own(16)?,
+        title: own(17)?,
         referrer: r.get(18)?,
         search_query: r.get(19)?,
         attributes: r.get(20)?,
@@ -91,58 +108,83 @@ pub fn insert(tx: &WriteTx<'_>, row: EventRow) {
     held.events.rows.push(row);
 }
 
-/// Writes the events of this group.
+/// Writes the events of this group, with the pages they entered.
 pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
     let pending = std::mem::take(&mut tx.held().borrow_mut().events);
-    if pending.rows.is_empty() {
-        return Ok(());
-    }
-    let mut insert = tx.conn().prepare_cached(INSERT).map_err(|e| open::error("preparing to write events", e))?;
+    let Some(last) = pending.rows.last().map(|e| e.seq) else { return Ok(()) };
+    let pages = tx.held().borrow_mut().pages.take_upto(last);
+    let preparing = |e| open::error("preparing to write events", e);
+    let mut insert = tx.conn().prepare_cached(INSERT).map_err(preparing)?;
+    let mut usual = tx.conn().prepare_cached(INSERT_USUAL).map_err(preparing)?;
     for e in &pending.rows {
-        insert.execute(params(e)).map_err(|error| open::error("writing an event", error))?;
+        let columns = columns(e, pages.entered_by(e.seq));
+        let written = match columns[USUAL..].iter().all(|value| is_null(*value)) {
+            true => usual.execute(rusqlite::params_from_iter(&columns[..USUAL])),
+            false => insert.execute(rusqlite::params_from_iter(columns)),
+        };
+        written.map_err(|error| open::error("writing an event", error))?;
     }
     Ok(())
 }
 
-fn params(e: &EventRow) -> impl rusqlite::Params + '_ {
-    rusqlite::params_from_iter(columns(e))
+/// A value to bind.
+type Column<'a> = &'a (dyn rusqlite::ToSql + 'a);
+
+/// Is it NULL? Texts and numbers are looked at, not copied.
+fn is_null(value: Column<'_>) -> bool {
+    use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+    matches!(value.to_sql(), Ok(ToSqlOutput::Borrowed(ValueRef::Null) | ToSqlOutput::Owned(Value::Null)))
 }
 
-fn columns(e: &EventRow) -> [&(dyn rusqlite::ToSql + '_); WIDTH] {
+fn columns<'a>(e: &'a EventRow, page: Option<&'a PageRow>) -> [Column<'a>; 35] {
     const SYSTEM: [bool; 2] = [false, true];
     const CODES: [i64; 5] = [0, 1, 2, 3, 4];
-    let code = |n: i64| &CODES[usize::try_from(n).unwrap_or(0)];
+    const NULL: Option<i64> = None;
+    let code = |n: i64| -> Column<'a> { &CODES[usize::try_from(n).unwrap_or(0)] };
+    let text = |of: fn(&PageRow) -> &Option<String>| -> Column<'a> { page.map_or(&NULL as Column<'a>, |p| of(p)) };
+    let client_at: Column<'a> = if e.clock_state == ClockState::Client { &NULL } else { &e.client_at };
     [
         &e.seq,
         &e.event_id,
         &e.site_id,
         &e.epoch_id,
         &e.visit_id,
-        &e.page_id,
-        &e.session_id,
+        if page.is_some() { &e.seq } else { &e.page_id },
         &e.name,
         &SYSTEM[usize::from(e.event_type == EventType::System)],
         code(e.lane.code()),
         &e.content_hash,
-        &e.client_at,
-        &e.sent_at,
         &e.received,
         &e.corrected,
         code(e.clock_state.code()),
-        &e.url,
-        &e.title,
-        &e.referrer,
-        &e.search_query,
-        &e.attributes,
-        &e.attribute_types,
-        &e.conversation,
-        &e.withheld,
         &e.rights.flags,
         &e.rights.basis_id,
         &e.rights.consent_seq,
         &e.rights.exempt,
         &e.salt,
+        page.map_or(&e.url, |p| &p.url),
+        page.map_or(&e.title, |p| &p.title),
+        &e.referrer,
+        &e.attributes,
+        &e.attribute_types,
+        page.map_or(&NULL as Column<'a>, |p| &p.dwell_ms),
+        client_at,
+        &e.sent_at,
+        &e.session_id,
+        &e.search_query,
+        &e.conversation,
+        &e.withheld,
+        page.map_or(&NULL as Column<'a>, |p| &p.client_page),
+        text(|p| &p.screen),
+        text(|p| &p.keywords),
+        text(|p| &p.language),
+        text(|p| &p.category),
     ]
+}
+
+/// The page that an event entered was left after so many milliseconds.
+pub(in crate::store) fn left_page(tx: &WriteTx<'_>, seq: i64, dwell_ms: i64) -> Result<()> {
+    tx.execute("UPDATE events SET dwell_ms = ?2 WHERE seq = ?1", (seq, dwell_ms)).map(|_| ())
 }
 
 /// One stored event.

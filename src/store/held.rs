@@ -3,6 +3,7 @@
 //! Invariant: after `settle` the file holds everything; after a rollback nothing is held.
 
 use crate::base::error::Result;
+use crate::base::id::Seq;
 use crate::store::{WriteTx, counts, events, ledger, pages, rights_log, visitors, visits};
 
 /// Entries of a cache at which it is emptied after a group, to bound memory.
@@ -19,7 +20,7 @@ pub struct Held {
     pub(in crate::store) pages: pages::Pending,
     pub(in crate::store) events: events::Pending,
     pub(in crate::store) counts: counts::Pending,
-    pub(in crate::store) agents: std::collections::HashMap<String, i64>,
+    pub(in crate::store) agents: std::collections::HashMap<String, (i64, Seq)>,
     /// The table of refusals is empty; `None` = not looked yet.
     pub(in crate::store) no_refusals: Option<bool>,
     /// The newest entry of the ledger; `None` = not looked yet.
@@ -59,7 +60,6 @@ impl Held {
 pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
     visitors::settle(tx)?;
     visits::settle(tx)?;
-    pages::settle(tx)?;
     events::settle(tx)?;
     counts::settle(tx)
 }

@@ -10,6 +10,7 @@ use rusqlite::Row;
 use crate::base::error::{Error, Result};
 use crate::base::id::{EdgeId, Epoch, Seq, VisitorRef, uuid_text};
 use crate::base::time::Millis;
+use crate::domain::attributes;
 use crate::domain::body::EventBody;
 use crate::domain::event::{EventType, Lane};
 use crate::domain::line::{About, Line, LineKind};
@@ -73,15 +74,14 @@ fn of_lane(lane: Lane) -> &'static str {
 }
 
 const JOINS: &str = "JOIN visits v ON v.visit_id = e.visit_id JOIN visitors w ON w.visitor_id = v.visitor_id \
-    JOIN sites t ON t.site_id = e.site_id LEFT JOIN pages p ON p.page_id = e.seq \
-    LEFT JOIN sessions n ON n.session_id = e.session_id";
+    JOIN sites t ON t.site_id = e.site_id LEFT JOIN sessions n ON n.session_id = e.session_id";
 
 /// A visitor may have said no to sharing before it had rows: then there is no floor row, and nothing to cover.
 const SHARE_FLOOR: &str = "CASE WHEN w.floors & 16 THEN coalesce((SELECT floor_seq FROM floors g \
     WHERE g.visitor_id = w.visitor_id AND g.purpose = 4), 0) ELSE 0 END";
 
-const REFERRED: &str = "w.visitor_id, w.visitor_ref, w.measure_floor, w.disclosed, t.name, v.visit_uuid, v.stream, p.url, \
-    p.screen, p.title, p.language, p.category, n.session_uuid";
+const REFERRED: &str = "w.visitor_id, w.visitor_ref, w.measure_floor, w.disclosed, t.name, v.visit_uuid, v.stream, e.url, \
+    e.screen, e.title, e.language, e.category, n.session_uuid";
 
 /// Hands the lines of a stretch to `take`, in order, until it breaks off. Errors: `Storage`; those of `take`.
 pub fn each(tx: &ReadTx<'_>, stretch: Stretch, mut take: impl FnMut(Found) -> Result<ControlFlow<()>>) -> Result<()> {
@@ -212,6 +212,7 @@ impl Referred {
 
 fn event_line(e: EventRow, r: Referred, origins: &Origins) -> Result<Found> {
     let referrer = e.referrer.as_deref().map(referrer::whole);
+    let types = e.attribute_types.as_deref().map(|kept| attributes::types(e.attributes.as_deref(), kept));
     let body = EventBody {
         name: &e.name,
         event_type: EventType::word(e.event_type),
@@ -232,7 +233,7 @@ fn event_line(e: EventRow, r: Referred, origins: &Origins) -> Result<Found> {
         basis_id: e.rights.basis_id,
         referrer: referrer.as_deref(),
         attributes: e.attributes.as_deref(),
-        attribute_types: e.attribute_types.as_deref(),
+        attribute_types: types.as_deref(),
         conversation: e.conversation.as_deref(),
     };
     let line = Line {

@@ -1,27 +1,41 @@
-//! The `pages` table: one entering of a page or screen. Held by the pen within a group.
-//! Must never hold the events of a page. Invariant: a page's id is the seq of the event that entered it.
-
-use std::collections::BTreeMap;
+//! Pages: one entering of a page or screen, kept in the row of the event that entered it. Held by the pen within a group.
+//! Must never write a row itself (`events.rs` does). Invariant: a page's id is the seq of the event that entered it.
 
 use rusqlite::{OptionalExtension, Row};
 
 use crate::base::error::Result;
-use crate::base::id::ClientId;
+use crate::base::id::{ClientId, Seq};
 use crate::base::time::Millis;
 use crate::domain::stored::PageRow;
 use crate::domain::visitor::Rights;
-use crate::store::{ReadTx, WriteTx, open};
+use crate::store::{ReadTx, WriteTx, events, open};
 
 const COLUMNS: &str = "p.page_id, p.visit_id, p.client_page, p.url, p.screen, p.title, p.keywords, p.language, \
     p.category, p.entered_at, p.exited_at, p.dwell_ms, p.flags, p.basis_id, p.consent_seq";
 
-const INSERT: &str = "INSERT INTO pages (page_id, visit_id, client_page, url, screen, title, keywords, language, category, \
-    entered_at, exited_at, dwell_ms, flags, basis_id, consent_seq) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+/// How many of a visit's newest events are looked through for a page by the client's id of it.
+const LOOK_BACK: i64 = 1_000;
 
-/// Pages entered in this group.
+/// Pages entered in this group, by rising id.
 #[derive(Default)]
-pub(in crate::store) struct Pending(BTreeMap<i64, PageRow>);
+pub(in crate::store) struct Pending(Vec<PageRow>);
+
+impl Pending {
+    fn place(&self, page_id: i64) -> Option<usize> {
+        self.0.binary_search_by_key(&page_id, |page| page.id).ok()
+    }
+
+    /// Those entered by events up to this one; the others wait for theirs.
+    pub(in crate::store) fn take_upto(&mut self, event: Seq) -> Pending {
+        let later = self.0.split_off(self.0.partition_point(|page| page.id <= event.0));
+        std::mem::replace(self, Pending(later))
+    }
+
+    /// The page that an event entered.
+    pub(in crate::store) fn entered_by(&self, event: Seq) -> Option<&PageRow> {
+        self.place(event.0).map(|at| &self.0[at])
+    }
+}
 
 fn from_row(r: &Row<'_>) -> rusqlite::Result<PageRow> {
     Ok(PageRow {
@@ -41,16 +55,16 @@ fn from_row(r: &Row<'_>) -> rusqlite::Result<PageRow> {
     })
 }
 
-/// Holds a page back until the group's end.
+/// Holds a page back until its event is written. Pages come in the order of their events.
 pub fn insert(tx: &WriteTx<'_>, page: PageRow) {
     let mut held = tx.held().borrow_mut();
     held.writes += 1;
-    held.pages.0.insert(page.id, page);
+    held.pages.0.push(page);
 }
 
 /// One page, held or stored.
 pub fn get(tx: &WriteTx<'_>, page_id: i64) -> Result<Option<PageRow>> {
-    if let Some(page) = tx.held().borrow().pages.0.get(&page_id) {
+    if let Some(page) = tx.held().borrow().pages.entered_by(Seq(page_id)) {
         return Ok(Some(page.clone()));
     }
     read(tx, page_id)
@@ -65,18 +79,19 @@ pub fn read(tx: &ReadTx<'_>, page_id: i64) -> Result<Option<PageRow>> {
         .map_err(|e| open::error("reading a page", e))
 }
 
-/// The newest page of a visit with the client's id `client_page`, held or stored.
+/// The newest page of a visit with the client's id `client_page`, held or among those entered by its newest thousand events.
 pub fn by_client_id(tx: &WriteTx<'_>, visit_id: i64, client_page: &ClientId) -> Result<Option<PageRow>> {
     let wanted = |p: &&PageRow| p.visit_id == visit_id && p.client_page.as_ref() == Some(client_page);
-    if let Some(page) = tx.held().borrow().pages.0.values().rev().find(wanted) {
+    if let Some(page) = tx.held().borrow().pages.0.iter().rev().find(wanted) {
         return Ok(Some(page.clone()));
     }
     let sql = format!(
-        "SELECT {COLUMNS} FROM pages p WHERE p.visit_id = ?1 AND p.client_page = ?2 ORDER BY p.page_id DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM (SELECT seq FROM events WHERE visit_id = ?1 ORDER BY seq DESC LIMIT ?3) e \
+         CROSS JOIN pages p ON p.page_id = e.seq WHERE p.client_page = ?2 ORDER BY e.seq DESC LIMIT 1"
     );
     tx.conn()
         .prepare_cached(&sql)
-        .and_then(|mut s| s.query_row((visit_id, client_page), from_row).optional())
+        .and_then(|mut s| s.query_row((visit_id, client_page, LOOK_BACK), from_row).optional())
         .map_err(|e| open::error("finding a page", e))
 }
 
@@ -85,44 +100,14 @@ pub fn exit(tx: &WriteTx<'_>, page_id: i64, exited: Millis, dwell_ms: i64) -> Re
     {
         let mut held = tx.held().borrow_mut();
         held.writes += 1;
-        if let Some(page) = held.pages.0.get_mut(&page_id) {
+        if let Some(at) = held.pages.place(page_id) {
+            let page = &mut held.pages.0[at];
             page.exited = Some(exited);
             page.dwell_ms = Some(dwell_ms);
             return Ok(());
         }
     }
-    tx.execute("UPDATE pages SET exited_at = ?2, dwell_ms = ?3 WHERE page_id = ?1", (page_id, exited, dwell_ms))
-        .map(|_| ())
-}
-
-/// Writes the pages of this group.
-pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
-    let pages = std::mem::take(&mut tx.held().borrow_mut().pages.0);
-    if pages.is_empty() {
-        return Ok(());
-    }
-    let mut insert = tx.conn().prepare_cached(INSERT).map_err(|e| open::error("preparing to write pages", e))?;
-    for p in pages.values() {
-        let written = insert.execute(rusqlite::params![
-            p.id,
-            p.visit_id,
-            p.client_page,
-            p.url,
-            p.screen,
-            p.title,
-            p.keywords,
-            p.language,
-            p.category,
-            p.entered,
-            p.exited,
-            p.dwell_ms,
-            p.rights.flags,
-            p.rights.basis_id,
-            p.rights.consent_seq,
-        ]);
-        written.map_err(|e| open::error("writing a page", e))?;
-    }
-    Ok(())
+    events::left_page(tx, page_id, dwell_ms)
 }
 
 /// The pages of a visit, in the order they were entered, at most `limit`.
@@ -132,9 +117,4 @@ pub fn of_visit(tx: &ReadTx<'_>, visit_id: i64, limit: i64) -> Result<Vec<PageRo
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_map((visit_id, limit), from_row)?.collect())
         .map_err(|e| open::error("reading the pages of a visit", e))
-}
-
-/// Deletes the page that an event entered; returns how many.
-pub fn delete(tx: &WriteTx<'_>, page_id: i64) -> Result<usize> {
-    tx.execute("DELETE FROM pages WHERE page_id = ?1", [page_id])
 }

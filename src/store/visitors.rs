@@ -22,15 +22,31 @@ const INSERT: &str = "INSERT INTO visitors (visitor_id, site_id, key, visitor_re
     basis_id, consent_seq, exempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
     ?18, ?19, ?20)";
 
-const UPDATE: &str = "UPDATE visitors SET last_seen_at = ?2, visit_count = ?3, page_count = ?4, event_count = ?5, \
-    granted = ?6, denied = ?7, signal_shown = ?8, measure_floor = ?9, floors = ?10, disclosed = ?11, flags = ?12, \
-    basis_id = ?13, consent_seq = ?14, exempt = ?15 WHERE visitor_id = ?1";
+/// What nearly every event changes in a visitor.
+const UPDATE: &str = "UPDATE visitors SET last_seen_at = ?2, visit_count = ?3, page_count = ?4, event_count = ?5 \
+    WHERE visitor_id = ?1";
+
+/// The rest, written only where it differs from the row.
+const UPDATE_REST: &str = "UPDATE visitors SET granted = ?2, denied = ?3, signal_shown = ?4, measure_floor = ?5, floors = ?6, \
+    disclosed = ?7, flags = ?8, basis_id = ?9, consent_seq = ?10, exempt = ?11 WHERE visitor_id = ?1";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Clean,
     New,
+    /// Only what [`UPDATE`] writes.
+    Seen,
     Changed,
+}
+
+/// Does `after` tell nothing else than that the visitor was seen again?
+fn only_seen(before: &Visitor, after: &Visitor) -> bool {
+    let mut same = before.clone();
+    same.last_seen = after.last_seen;
+    same.visit_count = after.visit_count;
+    same.page_count = after.page_count;
+    same.event_count = after.event_count;
+    same == *after
 }
 
 /// Visitors the pen knows.
@@ -107,11 +123,11 @@ pub fn keep(tx: &WriteTx<'_>, visitor: Visitor) {
     let place = (visitor.site_id, visitor.key.clone());
     let state = match held.visitors.by_key.get(&place) {
         None => State::New,
-        Some((_, State::Clean)) => State::Changed,
-        Some((_, state)) => *state,
+        Some((_, State::New)) => State::New,
+        Some((before, State::Clean | State::Seen)) if only_seen(before, &visitor) => State::Seen,
+        Some(_) => State::Changed,
     };
-    let first_touch = !matches!(held.visitors.by_key.get(&place), Some((_, State::New | State::Changed)));
-    if first_touch {
+    if matches!(held.visitors.by_key.get(&place), None | Some((_, State::Clean))) {
         held.visitors.touched.push(place.clone());
     }
     held.visitors.by_key.insert(place, (visitor, state));
@@ -126,7 +142,8 @@ pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
         let result = match state {
             State::Clean => Ok(0),
             State::New => insert(tx, v),
-            State::Changed => update(tx, v),
+            State::Seen => update(tx, v),
+            State::Changed => update_rest(tx, v).and_then(|_| update(tx, v)),
         };
         *state = State::Clean;
         result.map_err(|e| open::error("writing a visitor", e))?;
@@ -166,6 +183,12 @@ fn update(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
         v.visit_count,
         v.page_count,
         v.event_count,
+    ])
+}
+
+fn update_rest(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
+    tx.conn().prepare_cached(UPDATE_REST)?.execute(rusqlite::params![
+        v.id,
         v.standing.granted,
         v.standing.denied,
         v.standing.signal_shown,

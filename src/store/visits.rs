@@ -29,22 +29,36 @@ const INSERT: &str = "INSERT INTO visits (visit_id, visit_uuid, site_id, visitor
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)";
 
-/// What an event changes in a visit. A column with a foreign key among them would cost each update a journal of its own, and
-/// `started_at`, which moves for events out of order only, the rewriting of an index.
-const UPDATE: &str = "UPDATE visits SET last_active_at = ?2, last_received_at = ?3, due_at = ?4, ended_at = ?5, \
-    end_reason = ?6, context = ?7, searches = ?8, entry_page_id = ?9, last_page_id = ?10, page_count = ?11, \
-    screen_count = ?12, event_count = ?13, authenticated = ?14, session_id = ?15, last_seq = ?16, snapshot_seq = ?17, \
-    flags = ?18, basis_id = ?19, consent_seq = ?20, exempt = ?21 WHERE visit_id = ?1";
+/// What nearly every event changes in a visit, and nothing else: no column with a foreign key, which would cost each update a
+/// journal of its own, and but for `last_seq` none that an index holds.
+const UPDATE: &str = "UPDATE visits SET last_active_at = ?2, last_received_at = ?3, entry_page_id = ?4, last_page_id = ?5, \
+    page_count = ?6, screen_count = ?7, event_count = ?8, last_seq = ?9 WHERE visit_id = ?1";
 
-const UPDATE_STARTED: &str = "UPDATE visits SET started_at = ?2 WHERE visit_id = ?1";
+/// The rest, written only where it differs from the row.
+const UPDATE_REST: &str = "UPDATE visits SET started_at = ?2, due_at = ?3, ended_at = ?4, end_reason = ?5, context = ?6, \
+    searches = ?7, authenticated = ?8, session_id = ?9, snapshot_seq = ?10, flags = ?11, basis_id = ?12, consent_seq = ?13, \
+    exempt = ?14 WHERE visit_id = ?1";
 
 struct Held {
     visit: Visit,
     due: Millis,
     new: bool,
     changed: bool,
-    /// `started_at` as the row has it, where that is known.
-    started: Option<Millis>,
+    /// Something that [`UPDATE_REST`] writes was changed.
+    rest: bool,
+}
+
+/// Must [`UPDATE_REST`] run as well? The row may say too early a time when the visit is due, so a later one is not written.
+fn differs(before: &Visit, after: &Visit, options: &VisitOptions) -> bool {
+    before.started != after.started
+        || before.end != after.end
+        || before.context != after.context
+        || before.searches != after.searches
+        || before.authenticated != after.authenticated
+        || before.session_id != after.session_id
+        || before.snapshot_seq != after.snapshot_seq
+        || before.rights != after.rights
+        || after.due(options) < before.due(options)
 }
 
 /// Visits the pen knows.
@@ -168,8 +182,7 @@ fn load_newest(tx: &WriteTx<'_>, visitor_id: i64, reach_ms: i64) -> Result<()> {
     let ids = newest.iter().map(|v| v.id).collect();
     held.visits.of_visitor.insert(visitor_id, ids);
     for visit in newest {
-        let started = Some(visit.started);
-        held.visits.by_id.insert(visit.id, Held { due: Millis(0), visit, new: false, changed: false, started });
+        held.visits.by_id.insert(visit.id, Held { due: Millis(0), visit, new: false, changed: false, rest: false });
     }
     Ok(())
 }
@@ -196,6 +209,7 @@ pub fn keep(tx: &WriteTx<'_>, visit: Visit, options: &VisitOptions, new: bool) {
     match held.visits.by_id.get_mut(&id) {
         Some(h) => {
             let first = !h.changed && !h.new;
+            h.rest |= differs(&h.visit, &visit, options);
             h.visit = visit;
             h.due = due;
             h.changed = true;
@@ -204,7 +218,7 @@ pub fn keep(tx: &WriteTx<'_>, visit: Visit, options: &VisitOptions, new: bool) {
             }
         }
         None => {
-            held.visits.by_id.insert(id, Held { visit, due, new, changed: !new, started: None });
+            held.visits.by_id.insert(id, Held { visit, due, new, changed: !new, rest: !new });
             held.visits.touched.push(id);
         }
     }
@@ -216,11 +230,10 @@ pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
     for id in touched {
         let mut held = tx.held().borrow_mut();
         let Some(h) = held.visits.by_id.get_mut(&id) else { continue };
-        let moved = h.started != Some(h.visit.started);
-        let result = if h.new { insert(tx, &h.visit, h.due) } else { update(tx, &h.visit, h.due, moved) };
+        let result = if h.new { insert(tx, &h.visit, h.due) } else { update(tx, &h.visit, h.due, h.rest) };
         h.new = false;
         h.changed = false;
-        h.started = Some(h.visit.started);
+        h.rest = false;
         result.map_err(|e| open::error("writing a visit", e))?;
     }
     Ok(())
@@ -266,32 +279,35 @@ fn insert(tx: &WriteTx<'_>, v: &Visit, due: Millis) -> rusqlite::Result<usize> {
     ])
 }
 
-fn update(tx: &WriteTx<'_>, v: &Visit, due: Millis, started_moved: bool) -> rusqlite::Result<usize> {
-    if started_moved {
-        tx.conn().prepare_cached(UPDATE_STARTED)?.execute((v.id, v.started))?;
+fn update(tx: &WriteTx<'_>, v: &Visit, due: Millis, rest: bool) -> rusqlite::Result<usize> {
+    if rest {
+        tx.conn().prepare_cached(UPDATE_REST)?.execute(rusqlite::params![
+            v.id,
+            v.started,
+            due,
+            v.end.map(|(at, _)| at),
+            v.end.map(|(_, reason)| reason.word()),
+            v.context,
+            v.searches,
+            v.authenticated,
+            v.session_id,
+            v.snapshot_seq,
+            v.rights.flags,
+            v.rights.basis_id,
+            v.rights.consent_seq,
+            v.rights.exempt,
+        ])?;
     }
     tx.conn().prepare_cached(UPDATE)?.execute(rusqlite::params![
         v.id,
         v.last_active,
         v.last_received,
-        due,
-        v.end.map(|(at, _)| at),
-        v.end.map(|(_, reason)| reason.word()),
-        v.context,
-        v.searches,
         v.entry_page,
         v.last_page,
         v.page_count,
         v.screen_count,
         v.event_count,
-        v.authenticated,
-        v.session_id,
         v.last_seq,
-        v.snapshot_seq,
-        v.rights.flags,
-        v.rights.basis_id,
-        v.rights.consent_seq,
-        v.rights.exempt,
     ])
 }
 
@@ -305,7 +321,7 @@ pub fn get(tx: &ReadTx<'_>, visit_id: i64) -> Result<Option<Visit>> {
     Ok(query(tx, "WHERE v.visit_id = ?1", [visit_id])?.pop())
 }
 
-/// Open visits due to end at `now` whose newest event came at least `quiet_ms` ago, at most `limit`.
+/// Open visits that may be due to end at `now` (a row may say too early a time, never too late) whose newest event came at least `quiet_ms` ago, at most `limit`.
 pub fn due(tx: &ReadTx<'_>, now: Millis, quiet_ms: i64, limit: i64) -> Result<Vec<Visit>> {
     query(
         tx,
@@ -330,6 +346,12 @@ fn patch(tx: &WriteTx<'_>, visit_id: i64, change: impl FnOnce(&mut Visit)) {
     if let Some(held) = tx.held().borrow_mut().visits.by_id.get_mut(&visit_id) {
         change(&mut held.visit);
     }
+}
+
+/// An open visit is due later than its row says.
+pub fn put_off(tx: &WriteTx<'_>, visit_id: i64, due: Millis) -> Result<()> {
+    tx.settle()?;
+    tx.execute("UPDATE visits SET due_at = ?2 WHERE visit_id = ?1", (visit_id, due)).map(|_| ())
 }
 
 /// Ends an open visit; one that has ended stays as it is.

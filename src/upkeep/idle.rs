@@ -36,9 +36,9 @@ impl Upkeep {
 fn end(round: &Round<'_>, quiet_ms: i64) -> Result<Ended> {
     let mut done = Ended::default();
     while round.go_on() {
-        let n = round.step(end_step(round, quiet_ms))?;
-        done.ended += n;
-        if n == 0 {
+        let (ended, looked_at) = round.step(end_step(round, quiet_ms))?;
+        done.ended += ended;
+        if looked_at == 0 {
             break;
         }
     }
@@ -52,18 +52,28 @@ fn end(round: &Round<'_>, quiet_ms: i64) -> Result<Ended> {
     Ok(done)
 }
 
-fn end_step(round: &Round<'_>, quiet_ms: i64) -> impl FnMut(&WriteTx<'_>, i64) -> Result<u64> + Send + 'static {
+/// How many visits ended, and how many were looked at: rows may say too early a time.
+type Looked = (u64, u64);
+
+fn end_step(round: &Round<'_>, quiet_ms: i64) -> impl FnMut(&WriteTx<'_>, i64) -> Result<Looked> + Send + 'static {
     let rules = round.up.plan().visits.clone();
     move |tx, rows| {
         let earlier = visits::end_earlier_epochs(tx, tx.identity().epoch_id, rows)?;
         if earlier > 0 {
-            return Ok(earlier as u64);
+            return Ok((earlier as u64, earlier as u64));
         }
-        let due = visits::due(tx, tx.now(), quiet_ms, rows)?;
-        for visit in &due {
-            visits::end(tx, visit.id, visit.due(&rules), reason(visit))?;
+        let found = visits::due(tx, tx.now(), quiet_ms, rows)?;
+        let mut ended = 0;
+        for visit in &found {
+            let due = visit.due(&rules);
+            if due > tx.now() {
+                visits::put_off(tx, visit.id, due)?;
+                continue;
+            }
+            visits::end(tx, visit.id, due, reason(visit))?;
+            ended += 1;
         }
-        Ok(due.len() as u64)
+        Ok((ended, found.len() as u64))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::domain::visitor::Visitor;
 use crate::store::ages::{self, FrozenAge};
 use crate::store::events::Aged;
 use crate::store::{
-    ReadTx, WriteTx, cursors, decisions, denials, departed, events, floors, frozen, holes, identities, pages, personal,
+    ReadTx, WriteTx, cursors, decisions, denials, departed, events, floors, frozen, holes, identities, personal,
     sessions, tallies, visitors, visits,
 };
 use crate::upkeep::loss::Lost;
@@ -140,8 +140,6 @@ impl<'a, 'c> Removal<'a, 'c> {
             self.miss(e.lane, e.seq, e.received);
         }
         events::delete(self.tx, e.seq)?;
-        let page = pages::delete(self.tx, e.seq.0)?;
-        self.count(page);
         self.gone.events += 1;
         Ok(true)
     }

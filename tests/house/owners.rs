@@ -34,7 +34,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("uuid", IDS),
     ("url", &["src/domain/address.rs"]),
     ("idna_adapter", &[]),
-    ("psl", &["src/domain/address.rs"]),
     ("woothee", &["src/domain/device.rs"]),
     ("regex-automata", &["src/domain/device.rs"]),
     ("ipnet", &["src/domain/network.rs"]),

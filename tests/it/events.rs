@@ -103,7 +103,7 @@ fn an_event_is_stored_as_it_was_sent() {
             2,
             "red shoes",
             r#"{"items":"3","member":"true","note":"x","size":"42.50"}"#,
-            r#"{"items":"NUMBER","member":"BOOLEAN","size":"NUMBER"}"#,
+            "NBSN",
             null
         ])]
     );

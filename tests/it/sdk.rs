@@ -49,7 +49,7 @@ fn run(python: &str) -> Seen {
     let told = told.lines().last().unwrap_or_default();
     Seen {
         told: serde_json::from_str(told).unwrap_or_else(|e| panic!("{e}: {told}")),
-        events: daemon.rows("SELECT name, clock_state, received_at - client_at FROM events ORDER BY seq"),
+        events: daemon.rows("SELECT name, clock_state, received_at - coalesce(client_at, corrected_at) FROM events ORDER BY seq"),
         visits: daemon.rows(
             "SELECT stream, event_count, page_count, screen_count, lower(hex(visit_uuid)) FROM visits ORDER BY visit_id",
         ),

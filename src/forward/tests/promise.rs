@@ -8,7 +8,7 @@ use crate::domain::line::HoleReason;
 use crate::domain::visitor::Rights;
 use crate::forward::Forwarder;
 use crate::forward::options::{Recipient, TargetOptions};
-use crate::store::{attempts, batches, cursors, pages};
+use crate::store::{attempts, batches, cursors};
 
 fn seal_only(world: &World) {
     let nobody: Forwarder = world.forwarder_to(&[]);
@@ -212,7 +212,6 @@ fn a_page_that_is_gone_changes_no_other_line() {
     let on_it = world.event(a, "button_clicked", Lane::Pages);
     seal_only(&world);
     world.delete(Lane::Pages, entered, Some(HoleReason::Retention));
-    world.pen(move |tx| pages::delete(tx, entered.0));
     let forwarder = world.forwarder();
     world.round(&forwarder);
     let lines = world.lines(Lane::Pages, 1);

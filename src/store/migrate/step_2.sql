@@ -121,3 +121,145 @@ CREATE TRIGGER checkpoints_stay BEFORE UPDATE ON checkpoints BEGIN SELECT RAISE(
 CREATE TRIGGER checkpoints_leave BEFORE DELETE ON checkpoints
   WHEN OLD.checkpoint_no >= (SELECT coalesce(max(c.checkpoint_no), 0) FROM checkpoints c WHERE c.anchor = 1)
   BEGIN SELECT RAISE(ABORT, 'no anchor follows this checkpoint'); END;
+
+-- User agents tell their last use; until they are used again, the newest number stands in.
+CREATE TABLE agents_before AS SELECT * FROM agents;
+DROP TABLE agents;
+CREATE TABLE agents (
+  agent_id        INTEGER PRIMARY KEY,
+  user_agent      TEXT NOT NULL UNIQUE,
+  category        TEXT NOT NULL CHECK (category IN ('desktop', 'mobile', 'tablet', 'other')),
+  device_type     TEXT,
+  browser_family  TEXT,
+  browser_version TEXT,
+  os_family       TEXT,
+  os_version      TEXT,
+  manufacturer    TEXT,
+  robot           TEXT,
+  used_seq        INTEGER NOT NULL
+) STRICT;
+INSERT INTO agents SELECT *, (SELECT last FROM seq) FROM agents_before;
+DROP TABLE agents_before;
+
+-- Columns in another order, without the index over user agents.
+CREATE TABLE visits_before AS SELECT * FROM visits;
+DROP TABLE visits;
+CREATE TABLE visits (
+  visit_id         INTEGER PRIMARY KEY,
+  visit_uuid       BLOB    NOT NULL UNIQUE CHECK (length(visit_uuid) = 16),
+  site_id          INTEGER NOT NULL REFERENCES sites (site_id),
+  visitor_id       INTEGER NOT NULL REFERENCES visitors (visitor_id),
+  epoch_id         INTEGER NOT NULL REFERENCES epochs (epoch_id),
+  stream           TEXT    NOT NULL CHECK (stream = 'web' OR stream = 'app' OR stream = 'conversation' OR stream = 'custom'),
+  agent_id         INTEGER,
+  started_at       INTEGER NOT NULL,
+  last_active_at   INTEGER NOT NULL,
+  last_received_at INTEGER NOT NULL,
+  due_at           INTEGER NOT NULL,
+  source           INTEGER NOT NULL,
+  entry_page_id    INTEGER,
+  last_page_id     INTEGER,
+  page_count       INTEGER NOT NULL,
+  screen_count     INTEGER NOT NULL,
+  event_count      INTEGER NOT NULL,
+  authenticated    INTEGER NOT NULL CHECK (authenticated IN (0, 1)),
+  last_seq         INTEGER NOT NULL,
+  snapshot_seq     INTEGER NOT NULL,
+  flags            INTEGER NOT NULL,
+  basis_id         INTEGER NOT NULL,
+  consent_seq      INTEGER NOT NULL,
+  exempt           INTEGER NOT NULL CHECK (exempt IN (0, 1)),
+  ended_at         INTEGER,
+  end_reason       TEXT CHECK (end_reason = 'idle' OR end_reason = 'new_source' OR end_reason = 'browser_closed' OR end_reason = 'left_site'
+                               OR end_reason = 'next_person' OR end_reason = 'expired' OR end_reason = 'new_epoch'),
+  referrer         TEXT,
+  campaign         TEXT,
+  context          TEXT,
+  place            TEXT,
+  ip               TEXT,
+  searches         TEXT,
+  session_id       INTEGER,
+  client_visit     ANY,
+  device_id        TEXT,
+  CHECK ((ended_at IS NULL) = (end_reason IS NULL)),
+  CHECK (flags & 1 = 1)
+) STRICT;
+INSERT INTO visits (
+  visit_id, visit_uuid, site_id, visitor_id, epoch_id, stream, agent_id, started_at, last_active_at,
+  last_received_at, due_at, source, entry_page_id, last_page_id, page_count, screen_count, event_count,
+  authenticated, last_seq, snapshot_seq, flags, basis_id, consent_seq, exempt, ended_at, end_reason, referrer,
+  campaign, context, place, ip, searches, session_id, client_visit, device_id)
+SELECT
+  visit_id, visit_uuid, site_id, visitor_id, epoch_id, stream, agent_id, started_at, last_active_at,
+  last_received_at, due_at, source, entry_page_id, last_page_id, page_count, screen_count, event_count,
+  authenticated, last_seq, snapshot_seq, flags, basis_id, consent_seq, exempt, ended_at, end_reason, referrer,
+  campaign, context, place, ip, searches, session_id, client_visit, device_id
+FROM visits_before;
+DROP TABLE visits_before;
+CREATE INDEX visits_visitor ON visits (visitor_id, started_at);
+CREATE INDEX visits_due ON visits (due_at) WHERE ended_at IS NULL;
+CREATE INDEX visits_changed ON visits (visit_id) WHERE ended_at IS NOT NULL AND snapshot_seq < last_seq;
+
+-- Pages become a view over the events that entered them.
+CREATE TABLE events_before AS SELECT * FROM events;
+DROP TABLE events;
+CREATE TABLE events (
+  seq          INTEGER PRIMARY KEY,
+  event_id     ANY     NOT NULL,
+  site_id      INTEGER NOT NULL,
+  epoch_id     INTEGER NOT NULL,
+  visit_id     INTEGER NOT NULL REFERENCES visits (visit_id),
+  page_id      INTEGER,
+  name         TEXT    NOT NULL,
+  system       INTEGER NOT NULL CHECK (system IN (0, 1)),
+  lane         INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  content_hash INTEGER NOT NULL,
+  received_at  INTEGER NOT NULL,
+  corrected_at INTEGER NOT NULL,
+  clock_state  INTEGER NOT NULL CHECK (clock_state BETWEEN 0 AND 4),
+  flags        INTEGER NOT NULL CHECK (flags & 1 = 1),
+  basis_id     INTEGER NOT NULL,
+  consent_seq  INTEGER NOT NULL,
+  exempt       INTEGER NOT NULL CHECK (exempt IN (0, 1)),
+  salt         BLOB    NOT NULL CHECK (length(salt) = 12),
+  url          TEXT,
+  title        TEXT,
+  referrer     TEXT,
+  attributes   TEXT,
+  attribute_types TEXT,
+  dwell_ms     INTEGER,
+  client_at    INTEGER,
+  sent_at      INTEGER,
+  session_id   INTEGER,
+  search_query TEXT,
+  conversation TEXT,
+  withheld     TEXT,
+  client_page  ANY,
+  screen       TEXT,
+  keywords     TEXT,
+  language     TEXT,
+  category     TEXT,
+  was          TEXT,
+  UNIQUE (event_id, site_id),
+  CHECK (consent_seq > 0 OR basis_id > 0 OR exempt = 1)
+) STRICT;
+INSERT INTO events (
+  seq, event_id, site_id, epoch_id, visit_id, page_id, name, system, lane, content_hash, received_at, corrected_at,
+  clock_state, flags, basis_id, consent_seq, exempt, salt, url, title, referrer, attributes, attribute_types,
+  dwell_ms, client_at, sent_at, session_id, search_query, conversation, withheld, client_page, screen, keywords,
+  language, category, was)
+SELECT
+  e.seq, e.event_id, e.site_id, e.epoch_id, e.visit_id, e.page_id, e.name, e.system, e.lane, e.content_hash,
+  e.received_at, e.corrected_at, e.clock_state, e.flags, e.basis_id, e.consent_seq, e.exempt, e.salt,
+  CASE WHEN p.page_id IS NULL THEN e.url ELSE p.url END, CASE WHEN p.page_id IS NULL THEN e.title ELSE p.title END,
+  e.referrer, e.attributes, e.attribute_types, p.dwell_ms, e.client_at, e.sent_at, e.session_id, e.search_query,
+  e.conversation, e.withheld, p.client_page, p.screen, p.keywords, p.language, p.category, e.was
+FROM events_before e LEFT JOIN pages p ON p.page_id = e.seq;
+DROP TABLE events_before;
+DROP TABLE pages;
+CREATE INDEX events_visit ON events (visit_id);
+CREATE INDEX events_lane ON events (lane, seq) WHERE lane <> 2;
+CREATE VIEW pages AS
+  SELECT seq AS page_id, visit_id, client_page, url, screen, title, keywords, language, category, corrected_at AS entered_at,
+    corrected_at + dwell_ms AS exited_at, dwell_ms, flags, basis_id, consent_seq
+  FROM events WHERE page_id = seq;

@@ -4,12 +4,15 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
-use crate::base::id::{ClientId, Seq};
+use crate::base::id::{ClientId, Salt, Seq};
 use crate::base::time::{ManualClock, Millis};
+use crate::domain::clock::ClockState;
+use crate::domain::consent::Purposes;
 use crate::domain::count::Cell;
-use crate::domain::stored::PageRow;
+use crate::domain::event::{EventType, Lane};
+use crate::domain::stored::EventRow;
 use crate::domain::visitor::Rights;
-use crate::store::{Store, counts, pages, tallies};
+use crate::store::{Store, counts, events, tallies};
 
 mod full;
 
@@ -68,22 +71,35 @@ fn cell() -> Cell {
     Cell { path: "/".to_owned(), device: "desktop".to_owned(), medium: "none".to_owned(), robot: false }
 }
 
-/// A page of a visit that does not exist: the database refuses it when the group is settled.
-fn orphan(id: i64) -> PageRow {
-    PageRow {
-        id,
+/// An event of a visit that does not exist: the database refuses it when the group is settled.
+fn orphan(seq: Seq) -> EventRow {
+    EventRow {
+        seq,
+        event_id: ClientId::mint(NOW),
+        site_id: 1,
+        epoch_id: 1,
         visit_id: 999_999,
-        client_page: None,
+        page_id: None,
+        session_id: None,
+        name: "page_viewed".to_owned(),
+        event_type: EventType::Business,
+        lane: Lane::Pages,
+        content_hash: 0,
+        client_at: None,
+        sent_at: None,
+        received: NOW,
+        corrected: NOW,
+        clock_state: ClockState::None,
         url: None,
-        screen: None,
         title: None,
-        keywords: None,
-        language: None,
-        category: None,
-        entered: NOW,
-        exited: None,
-        dwell_ms: None,
-        rights: Rights::default(),
+        referrer: None,
+        search_query: None,
+        attributes: None,
+        attribute_types: None,
+        conversation: None,
+        withheld: None,
+        rights: Rights { flags: Purposes::MEASURE, exempt: true, ..Rights::default() },
+        salt: Salt::mint(),
     }
 }
 
@@ -203,7 +219,7 @@ fn rows_the_database_refuses_fail_their_own_job() {
     let go = hold(&store);
     let left = send(&store, tally("left"));
     let refused = send(&store, |tx| {
-        pages::insert(tx, orphan(tx.next_seq().0));
+        events::insert(tx, orphan(tx.next_seq()));
         Ok(())
     });
     let right = send(&store, tally("right"));
@@ -212,7 +228,7 @@ fn rows_the_database_refuses_fail_their_own_job() {
     left.recv().unwrap().unwrap();
     right.recv().unwrap().unwrap();
     let alone = store.pen().call(|tx| {
-        pages::insert(tx, orphan(tx.next_seq().0));
+        events::insert(tx, orphan(tx.next_seq()));
         Ok(())
     });
     assert_eq!(alone.unwrap_err().code, "row_refused");
