@@ -205,38 +205,44 @@ CREATE VIEW pages AS
     corrected_at + dwell_ms AS exited_at, dwell_ms, flags, basis_id, consent_seq
   FROM events WHERE page_id = seq;
 
--- Personal fields, kept only with the right to personal and only while personal.store = "clear".
+-- Personal fields, kept only with the right to personal: one sealed cell each (XChaCha20-Poly1305 under a key of keys.db, bound to
+-- table, field and seq). `n` tells values of one name in one event apart. `blind` is a keyed hash of the normalised value, where
+-- a field is looked up.
 -- owner: src/store/personal.rs
 -- retention: [retention] personal_days after the visitor's last visit
 -- personal: yes
 CREATE TABLE personal (
   seq        INTEGER NOT NULL,
+  n          INTEGER NOT NULL,
   visitor_id INTEGER NOT NULL,
+  key_ref    BLOB    NOT NULL CHECK (length(key_ref) = 16),
   field      TEXT    NOT NULL,
-  value      TEXT    NOT NULL,
+  value      BLOB    NOT NULL CHECK (length(value) >= 40),
   data_type  TEXT    NOT NULL,
+  blind      BLOB    CHECK (length(blind) = 16),
   at         INTEGER NOT NULL,
-  PRIMARY KEY (seq, field)
+  PRIMARY KEY (seq, field, n)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX personal_visitor ON personal (visitor_id);
+CREATE INDEX personal_blind ON personal (blind) WHERE blind IS NOT NULL;
 
--- What is known of a customer, by the site's own name for them.
+-- What is known of a customer, by the site's own name for them: that name is sealed, and found by `blind`, its keyed hash.
 -- owner: src/store/identities.rs
 -- retention: [retention] personal_days after it was last seen
 -- personal: yes
 CREATE TABLE identities (
   identity_id   INTEGER PRIMARY KEY,
   site_id       INTEGER NOT NULL REFERENCES sites (site_id),
-  key           TEXT    NOT NULL,
-  name          TEXT,
-  location      TEXT,
+  key_ref       BLOB    NOT NULL CHECK (length(key_ref) = 16),
+  key           BLOB    NOT NULL CHECK (length(key) >= 40),
+  blind         BLOB    NOT NULL CHECK (length(blind) = 16),
   state         TEXT    NOT NULL CHECK (state IN ('recognized', 'authenticated')),
   first_seen_at INTEGER NOT NULL,
   last_seen_at  INTEGER NOT NULL,
   flags         INTEGER NOT NULL,
   basis_id      INTEGER NOT NULL,
   consent_seq   INTEGER NOT NULL,
-  UNIQUE (site_id, key)
+  UNIQUE (blind, site_id)
 ) STRICT;
 
 -- The authenticated period SignIn to SignOut inside a visit. `identity_id` is null where the identity was withheld.

@@ -12,8 +12,10 @@ use crate::domain::site::SiteOptions;
 use crate::domain::visit::VisitOptions;
 use crate::forward::options::{ForwardOptions, TargetOptions};
 use crate::http::server::DoorOptions;
-use crate::ingest::options::{IngestOptions, PersonalOptions};
+use crate::ingest::options::{IngestOptions, PersonalOptions, PersonalStore};
 use crate::store::StoreOptions;
+use crate::store::keys::KeyOptions;
+use crate::store::root::ROOT_KEY;
 use crate::upkeep::options::{QuotaOptions, RetentionOptions, UpkeepOptions};
 
 mod basics;
@@ -199,6 +201,14 @@ impl Config {
             above.push(("door.listen", "WAYSIDE_LISTEN"));
         }
 
+        // a credential that the service manager hands over wins over a file beside the data
+        if let Some(root) =
+            env("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(ROOT_KEY)).filter(|f| f.is_file())
+        {
+            config.personal.root_key_file = Some(root);
+            above.push(("personal.root_key_file", "CREDENTIALS_DIRECTORY"));
+        }
+
         // What cannot be read as written stands on its default now: nothing sensible can be said about that line again.
         let said: Vec<Option<usize>> = problems.iter().map(|p| p.line).collect();
         let more = config.check_above(text.as_deref(), above);
@@ -212,6 +222,14 @@ impl Config {
     /// type is found by [`Config::load`].
     pub fn check(&self, text: Option<&str>) -> Vec<Problem> {
         self.check_above(text, Vec::new())
+    }
+
+    /// What the operator should do about the keys of personal fields. No value is wrong, so a start says nothing of it:
+    /// `wayside check` does. `text` as in [`Config::check`].
+    pub fn advice(&self, text: Option<&str>) -> Vec<Problem> {
+        let mut findings = Findings::new(text.map(Places::of).unwrap_or_default(), Vec::new());
+        basics::keys(self, &mut findings);
+        findings.done()
     }
 
     fn check_above(&self, text: Option<&str>, above: Vec<(&'static str, &'static str)>) -> Vec<Problem> {
@@ -231,6 +249,8 @@ impl Config {
         let mut config = self.clone();
         config.data_dir = shown(&config.data_dir);
         config.geoip_file = config.geoip_file.as_ref().map(shown);
+        config.personal.root_key_file = config.personal.root_key_file.as_ref().map(shown);
+        config.personal.keys_copy = config.personal.keys_copy.as_ref().map(shown);
         config.ingest_token_files = config.ingest_token_files.iter().map(shown).collect();
         for target in &mut config.targets {
             target.path = shown(&target.path);
@@ -248,6 +268,11 @@ impl Config {
             read_ms_max: self.store.read_ms_max,
             wal_bytes_max: self.store.wal_bytes_max,
             pin: self.edge.pin,
+            keys: KeyOptions {
+                seal: self.personal.store == PersonalStore::Sealed,
+                root_key_file: self.personal.root_key_file.clone(),
+                copy: self.personal.keys_copy.clone(),
+            },
         }
     }
 }

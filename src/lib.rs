@@ -32,6 +32,8 @@
 //! | reading | `wayside events`, `visits`, `status`, `export` ... | [`cli`] -> [`history`] -> a read-only snapshot -> [`store`] | rows without what a floor covers; never meets the writer |
 //! | commands that write | `wayside record`, `consent`, `import`, `batches ack` ... | the daemon's control socket ([`http::local`]), else the store opened here | as over HTTP |
 //!
+//! | personal field | traits, `externalIds`, `form`, identity, whole address of an event | [`domain::personal`] -> a cell ([`base::cell`]) under the visitor's key: [`store::keys`] commits first, then [`store::personal`], [`store::identities`] | [`history`] opens it for who holds the root key; never a line |
+//!
 //! Down once, up once: door, work, store, and back. The store knows no runtime: a job carries the closure that answers it,
 //! and the pen calls it after COMMIT.
 //!
@@ -67,7 +69,8 @@
 //! 10. Nothing is removed by age just after start, after a step of the clock, or before the newest known time.
 //! 11. The ledger is a chain of entries; what an entry says stands apart from it. A content may go, for a person's sake or by
 //!     age, and leaves number and digest, so that the chain still holds; an entry says which went and why.
-//! 12. Everything has a limit, in the configuration or in a type.
+//! 12. A personal value is sealed or not stored. Its key is committed before it, and destroyed after the last one is gone.
+//! 13. Everything has a limit, in the configuration or in a type.
 //!
 //! ## Threads
 //!
@@ -88,7 +91,9 @@
 //!
 //! | file | owner | holds a person? | how that goes |
 //! |---|---|---|---|
-//! | `wayside.db`, `-wal`, `-shm` | [`store`] | pseudonymous rows; personal fields only with `personal.store = "clear"` | withdrawal, retention; `secure_delete` overwrites freed pages |
+//! | `wayside.db`, `-wal`, `-shm` | [`store`] | pseudonymous rows; personal values as sealed cells | withdrawal, retention; `secure_delete` overwrites freed pages |
+//! | `keys.db`, `-wal`, `-shm` (or `keys_copy`) | [`store::keys`] | random keys, under which nobody is known | destroyed with the last cell; the log is emptied at once |
+//! | `root.key` (or `root_key_file`) | [`store::root`] | no; the secret all keys hang on | never |
 //! | `edge.json`, `edge.key` | [`store::edge`] | no; the secrets of tokens, hashes and signatures | never |
 //! | `rights.log` | [`store::rights_log`] | `visitor_ref` and a keyed hash of the id | append-only: it is what a fresh database learns the noes from |
 //! | `spool/` | [`ingest::spool`] | what the writing program put there | removed once its lines are committed |
@@ -99,7 +104,7 @@
 //! | `lock`, `running`, `first-start`, `control.sock` | [`store::open`], [`store::damage`], [`http::local`] | no | - |
 //!
 //! Not built yet, with their seams left clean: push, pull and relay targets, engines, the history over HTTP, engagement and
-//! scoring, data-subject requests, receipts, sealed cells for personal fields.
+//! scoring, data-subject requests, receipts.
 
 pub mod base;
 pub mod cli;

@@ -94,10 +94,23 @@ pub fn seal(key: &Key, place: Place<'_>, value: &[u8]) -> Vec<u8> {
     cell
 }
 
-/// Opens a cell at its place. Errors: `Storage` with code `sealed` if key or place are not its own, or it was changed.
+/// Opens a cell at its place. Errors: `Conflict` with code `sealed` if key or place are not its own, or it was changed.
 pub fn open(key: &Key, place: Place<'_>, cell: &[u8]) -> Result<Vec<u8>> {
     let (nonce, rest) = cell.split_first_chunk::<NONCE_BYTES>().ok_or_else(unopened)?;
     decrypt(key, nonce, &place.bound(), rest)
+}
+
+/// Opens a cell that holds a key. Errors: as [`open`].
+pub fn open_key(key: &Key, place: Place<'_>, cell: &[u8]) -> Result<Key> {
+    let mut bytes = open(key, place, cell)?;
+    let opened = <[u8; 32]>::try_from(bytes.as_slice()).map(Key::new).map_err(|_| unopened());
+    wipe(&mut bytes);
+    opened
+}
+
+/// Overwrites a secret in memory.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.zeroize();
 }
 
 /// Somebody's public key, to which values are sealed that only they can open. Its text is 64 hex digits.
@@ -189,7 +202,7 @@ pub fn seal_to(to: &Recipient, context: &[u8], value: &[u8]) -> Result<Vec<u8>> 
     Ok(sealed)
 }
 
-/// Opens what [`seal_to`] sealed. Errors: `Storage` with code `sealed` if key or context are not its own, or it was changed.
+/// Opens what [`seal_to`] sealed. Errors: `Conflict` with code `sealed` if key or context are not its own, or it was changed.
 pub fn open_sealed(with: &RecipientKey, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
     let rest = sealed.strip_prefix(&[BOX_VERSION]).ok_or_else(unopened)?;
     let (public, rest) = rest.split_first_chunk::<32>().ok_or_else(unopened)?;
@@ -219,7 +232,7 @@ fn decrypt(key: &Key, nonce: &[u8; NONCE_BYTES], bound: &[u8], sealed: &[u8]) ->
 }
 
 fn unopened() -> Error {
-    Error::storage("a sealed value does not open with this key at this place")
+    Error::conflict("a sealed value does not open with this key at this place")
         .code("sealed")
         .remedy("the key is another one, or the value was changed or moved; restore both from one backup")
 }

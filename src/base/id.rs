@@ -90,6 +90,11 @@ hex_id!(
     Salt, 12
 );
 
+hex_id!(
+    /// Under which key a personal cell is sealed: random, and nobody is known under it.
+    KeyRef, 16
+);
+
 /// A number of the one counter over everything in a database (contract 4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub i64);

@@ -78,6 +78,36 @@ impl Millis {
     }
 }
 
+/// A calendar date without a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date {
+    year: i16,
+    month: i8,
+    day: i8,
+}
+
+impl Date {
+    /// Parses `YYYY-MM-DD`; `None` where the text is no such date.
+    pub fn parse(text: &str) -> Option<Date> {
+        let date: jiff::civil::Date = text.parse().ok().filter(|_| text.len() == 10)?;
+        Some(Date { year: date.year(), month: date.month(), day: date.day() })
+    }
+
+    /// The date of an instant, in UTC.
+    pub fn of(at: Millis) -> Date {
+        let at = jiff::Timestamp::from_millisecond(at.0.clamp(MIN_MS, MAX_MS)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
+        Date { year: date.year(), month: date.month(), day: date.day() }
+    }
+
+    /// Whole years from this date to a later one; below 0 where that is earlier. Who was born on 29 February is a year older on
+    /// 1 March of other years.
+    pub fn years_until(self, later: Date) -> i32 {
+        let years = i32::from(later.year) - i32::from(self.year);
+        if (later.month, later.day) < (self.month, self.day) { years - 1 } else { years }
+    }
+}
+
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.rfc3339())

@@ -124,7 +124,11 @@ fn lines(detail: &VisitDetail) -> Vec<String> {
     section("visitor", pairs("", &fields(&visitor, &["visitor_ref"])));
     let mut identities = Table::new(&["=since", "as", "name"]);
     for i in &detail.identities {
-        identities.row([time_text(&i.at), i.association.clone(), i.key.clone()]);
+        identities.row([
+            time_text(&i.at),
+            i.association.clone(),
+            i.key.clone().unwrap_or_else(|| "(sealed)".to_owned()),
+        ]);
     }
     section("identities", identities.lines());
     let mut sessions = Table::new(&[">seq", "=signed in", "=signed out", "session_id"]);

@@ -113,12 +113,7 @@ fn visits(config: &Config, findings: &mut Findings) {
 }
 
 fn personal(config: &Config, findings: &mut Findings) {
-    if config.personal.store == PersonalStore::Clear {
-        findings.warn(
-            "personal.store",
-            "personal fields are stored readable for whoever reads the database file",
-            "write \"off\" unless the disk is encrypted and few can read the data directory",
-        );
+    if config.personal.store == PersonalStore::Sealed {
         return;
     }
     for (n, target) in config.targets.iter().enumerate() {
@@ -129,6 +124,34 @@ fn personal(config: &Config, findings: &mut Findings) {
                 "write personal = \"exclude\"",
             );
         }
+    }
+}
+
+/// Where the keys of personal fields lie: what the built-in values leave to the operator.
+pub(super) fn keys(config: &Config, findings: &mut Findings) {
+    if config.personal.store == PersonalStore::Off {
+        return;
+    }
+    let root = crate::store::root::path(&config.data_dir, config.personal.root_key_file.as_deref());
+    if root.starts_with(&config.data_dir) {
+        findings.warn(
+            "personal.root_key_file",
+            "the root key lies beside the data it opens: who copies the data directory can read personal fields",
+            "name a file outside of data_dir, or hand root.key over as a credential of the service manager",
+        );
+    }
+    match &config.personal.keys_copy {
+        None => findings.warn(
+            "personal.keys_copy",
+            "there is no copy of keys.db: if that file is lost, so is every personal field, backups included",
+            "name a file on another disk; it is overwritten in place",
+        ),
+        Some(copy) if copy.starts_with(&config.data_dir) => findings.warn(
+            "personal.keys_copy",
+            "the copy of keys.db lies in the data directory: both are lost with the same disk",
+            "name a file on another disk",
+        ),
+        Some(_) => {}
     }
 }
 

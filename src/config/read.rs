@@ -14,6 +14,7 @@ use crate::config::{Config, Problem, Severity};
 use crate::domain::consent::LawfulBasis;
 use crate::domain::site::{PurposeOptions, SiteOptions};
 use crate::forward::options::TargetOptions;
+use crate::ingest::options::PersonalOptions;
 use crate::upkeep::options::QuotaOptions;
 
 /// Reads a text. A text that is no TOML gives the defaults and where it is broken; the rest is looked at once it is TOML.
@@ -48,6 +49,11 @@ pub(super) fn fullest() -> Config {
     };
     Config {
         geoip_file: Some("places.mmdb".into()),
+        personal: PersonalOptions {
+            root_key_file: Some("root.key".into()),
+            keys_copy: Some("keys.copy".into()),
+            ..PersonalOptions::default()
+        },
         quota: QuotaOptions { disk_budget_bytes: Some(10_000_000_000), ..QuotaOptions::default() },
         sites: vec![SiteOptions { purposes: vec![purpose], ..SiteOptions::builtin() }],
         targets: vec![TargetOptions { recipient_name: Some("Example Ltd".to_owned()), ..TargetOptions::default() }],

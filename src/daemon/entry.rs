@@ -56,7 +56,8 @@ fn bare(config: &Config) -> Context {
 }
 
 fn checked(loaded: &Loaded) -> Checked {
-    let findings = loaded.problems.iter().map(|p| Finding {
+    let advice = loaded.config.advice(None);
+    let findings = loaded.problems.iter().chain(&advice).map(|p| Finding {
         severity: match p.severity {
             Severity::Error => CliSeverity::Error,
             Severity::Warning => CliSeverity::Warning,
@@ -78,6 +79,7 @@ fn context(config: Config) -> Result<Context> {
     let history = HistoryOptions {
         books: sites.iter().map(|site| (site.id().to_owned(), site.book.clone())).collect(),
         visits: config.visits.clone(),
+        root_key_file: config.personal.root_key_file.clone(),
     };
     let (serving, opening, verifying) = (config.clone(), config.clone(), config.clone());
     Ok(Context {

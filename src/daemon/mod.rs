@@ -59,7 +59,7 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
             sites,
             options: config.ingest.clone(),
             visits: config.visits.clone(),
-            personal_clear: config.personal.store == PersonalStore::Clear,
+            personal_sealed: config.personal.store == PersonalStore::Sealed,
             geo,
             recorder: consent::record,
         },
@@ -90,6 +90,16 @@ fn tell(notes: &[Note]) {
             Note::OtherHardware => log::warn!(
                 "this machine is another one: a new edge id and epoch were minted; set [edge] pin = true if the machine was \
                  only repaired"
+            ),
+            Note::KeysFromCopy { copy } => log::error!(
+                "keys.db was gone or damaged; its companion copy {} was taken over; personal fields whose key was minted after \
+                 that copy stay sealed",
+                copy.display()
+            ),
+            Note::KeysLost { cells, aside } => log::error!(
+                "keys.db was gone or damaged{}, and there is no companion copy: {cells} personal fields stay sealed unless you \
+                 bring keys.db back; set [personal] keys_copy",
+                aside.as_ref().map(|at| format!(" (kept at {})", at.display())).unwrap_or_default()
             ),
             Note::Migrated { from, snapshot } => {
                 log::info!("migrated the database from schema {from}; a snapshot lies at {}", snapshot.display());

@@ -12,6 +12,7 @@ use crate::domain::address::Address;
 use crate::domain::campaign::Campaign;
 use crate::domain::consent::{Decision, Purposes};
 use crate::domain::device::Agent;
+use crate::domain::personal::Personal;
 use crate::domain::place::Place;
 use crate::domain::referrer::Referrer;
 use crate::domain::visit::EndReason;
@@ -227,41 +228,6 @@ pub struct PageInfo {
     pub language: Option<String>,
     /// Categories joined by semicolons (Web Engagement).
     pub category: Option<String>,
-}
-
-/// What may be kept only with the right to `personal`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Personal {
-    /// Person-level key and value pairs.
-    pub traits: Vec<Attribute>,
-    /// The site's own name for the customer (userId).
-    pub identity: Option<String>,
-    /// A third party's name for the customer.
-    pub external_id: Option<String>,
-    /// The whole address of the client, where the site keeps it.
-    pub full_ip: Option<String>,
-}
-
-impl Personal {
-    /// Names of the fields present, as `withheld` lists them.
-    pub fn fields(&self) -> Vec<&'static str> {
-        let present = [
-            ("traits", !self.traits.is_empty()),
-            ("identity", self.identity.is_some()),
-            ("external_id", self.external_id.is_some()),
-            ("ip", self.full_ip.is_some()),
-        ];
-        present.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
-    }
-
-    /// The fields as rows of their own: traits under `trait.NAME`. The identity has a table of its own.
-    pub fn as_fields(&self) -> Vec<Attribute> {
-        let text = |name: &str, value: &Option<String>| {
-            value.as_ref().map(|v| Attribute { name: name.to_owned(), value: v.clone(), data_type: DataType::String })
-        };
-        let traits = self.traits.iter().map(|t| Attribute { name: format!("trait.{}", t.name), ..t.clone() });
-        traits.chain(text("external_id", &self.external_id)).chain(text("ip", &self.full_ip)).collect()
-    }
 }
 
 /// One occurrence, decoded and enriched.

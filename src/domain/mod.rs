@@ -16,6 +16,7 @@ pub mod event;
 pub mod ledger;
 pub mod line;
 pub mod network;
+pub mod personal;
 pub mod place;
 pub mod placement;
 pub mod purpose;

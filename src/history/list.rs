@@ -42,8 +42,8 @@ pub struct VisitDetail {
 /// A name the site gave a customer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IdentityView {
-    /// The name.
-    pub key: String,
+    /// The name; null where the root key is not at hand to open it.
+    pub key: Option<String>,
     /// recognized or authenticated.
     pub association: String,
     /// Since when.

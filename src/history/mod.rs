@@ -15,7 +15,7 @@
 //! | `status` | totals, and whether all is well |
 //! | `export`, `backup` | rows as files, and the whole database as one |
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -50,6 +50,8 @@ pub struct HistoryOptions {
     pub books: Vec<(String, PurposeBook)>,
     /// When a visitor is considered idle or away.
     pub visits: VisitOptions,
+    /// The file of the root key, which opens personal fields; `None` = `root.key` in the data directory.
+    pub root_key_file: Option<PathBuf>,
 }
 
 /// Longest a snapshot of the file may live, in ms.
@@ -57,7 +59,7 @@ const READ_MS_MAX: u64 = 5_000;
 
 enum Source {
     /// The file, beside whoever writes it.
-    File(Reading),
+    File(Box<Reading>),
     /// The store this process has open.
     Live(Arc<Store>),
 }
@@ -82,7 +84,7 @@ impl History {
     /// Errors: `NotFound` without one, `Config` for another schema version.
     pub fn open(data_dir: &Path) -> Result<History> {
         let reading = Reading::open(data_dir, READ_MS_MAX)?;
-        Ok(History { source: Source::File(reading), options: HistoryOptions::default() })
+        Ok(History { source: Source::File(Box::new(reading)), options: HistoryOptions::default() })
     }
 
     /// Reads through the store this process has open.
@@ -92,6 +94,9 @@ impl History {
 
     /// The same with what the configuration says.
     pub fn with(mut self, options: HistoryOptions) -> History {
+        if let Source::File(reading) = self.source {
+            self.source = Source::File(Box::new(reading.with_keys(options.root_key_file.as_deref())));
+        }
         self.options = options;
         self
     }

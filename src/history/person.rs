@@ -14,6 +14,7 @@ use crate::history::History;
 use crate::history::list::floor_of;
 use crate::history::view::Floors;
 use crate::store::decisions::{self, DecisionRow};
+use crate::store::personal::Field;
 use crate::store::{ReadTx, floors, personal, queries, refusals, sites, visitors};
 
 /// Decisions of one visitor shown at the most.
@@ -40,8 +41,8 @@ pub struct VisitorView {
     pub granted: Vec<String>,
     /// Refused, withdrawn or objected to.
     pub denied: Vec<String>,
-    /// Newest value of each personal field.
-    pub personal: BTreeMap<String, String>,
+    /// Newest value of each personal field, and of third parties' ids every value; null where the root key is not at hand.
+    pub personal: BTreeMap<String, Option<String>>,
 }
 
 /// What a visitor's decisions amount to, and each of them.
@@ -121,7 +122,7 @@ impl History {
             event_count: untouched.then_some(v.event_count),
             granted: self.words(site, v.standing.granted),
             denied: self.words(site, v.standing.denied),
-            personal: personal::of_visitor(tx, v.id, floor)?.into_iter().collect(),
+            personal: fields_view(personal::of_visitor(tx, v.id, floor)?),
         })
     }
 
@@ -201,4 +202,18 @@ impl History {
             corrected_at: d.corrected.rfc3339(),
         }
     }
+}
+
+/// Fields by name; several values of one name, newest first, are joined by commas.
+fn fields_view(fields: Vec<Field>) -> BTreeMap<String, Option<String>> {
+    let mut out: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for field in fields {
+        match out.get_mut(&field.name) {
+            Some(Some(values)) => values.extend([", ", field.value.as_deref().unwrap_or_default()]),
+            _ => {
+                out.insert(field.name, field.value);
+            }
+        }
+    }
+    out
 }

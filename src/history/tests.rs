@@ -322,12 +322,13 @@ fn personal_fields_end_at_their_floor() {
         world.write(move |tx| {
             let field =
                 Attribute { name: "trait.email".to_owned(), value: value.to_owned(), data_type: DataType::String };
-            personal::insert(tx, Seq(seq), visitor_id, &field, NOW)
+            let of = personal::Of { seq: Seq(seq), site_id: 1, visitor_id, at: NOW };
+            personal::insert(tx, of, &[field])
         });
     }
     let history = world.live();
     let shown = |history: &History| history.visit(&seqs[0].to_string()).unwrap().visitor.personal;
-    assert_eq!(shown(&history).get("trait.email").map(String::as_str), Some("new@example.org"));
+    assert_eq!(shown(&history).get("trait.email"), Some(&Some("new@example.org".to_owned())));
     world.floor("a", Purposes::PERSONAL, seqs[2]);
     assert!(shown(&history).is_empty());
     let list = serde_json::to_string(&history.events(&Filter::default()).unwrap()).unwrap();

@@ -46,8 +46,8 @@ pub struct Parts {
     pub options: IngestOptions,
     /// When visits end.
     pub visits: VisitOptions,
-    /// Personal fields are kept in the clear.
-    pub personal_clear: bool,
+    /// Personal fields are kept, sealed.
+    pub personal_sealed: bool,
     /// Geolocation, if there is a file.
     pub geo: Geo,
     /// Records a decision that came with an event.
@@ -80,7 +80,7 @@ impl Ingest {
         Ok(Ingest {
             store,
             seats,
-            rules: Rules { visits: parts.visits, personal_clear: parts.personal_clear, recorder: parts.recorder },
+            rules: Rules { visits: parts.visits, personal_sealed: parts.personal_sealed, recorder: parts.recorder },
             deriver: Deriver::new(),
             geo: parts.geo,
             limits: parts.options.limits.clone(),

@@ -1,6 +1,8 @@
 //! Options of taking events in: limits, ages, the spool folder, and what becomes of personal fields.
 //! Owns the shapes and the built-in defaults; must never read a file. What contradicts is found by `config`.
-//! Invariant: personal fields are not stored unless the operator says so.
+//! Invariant: a personal field is stored sealed or not at all.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,16 +56,22 @@ impl Default for SpoolOptions {
 #[serde(rename_all = "snake_case")]
 pub enum PersonalStore {
     /// Events are stored without them; `withheld` names what was left out.
-    #[default]
     Off,
-    /// They are stored, readable for whoever reads the database file.
-    Clear,
+    /// They are stored, each sealed under a key of its visitor.
+    #[default]
+    Sealed,
 }
 
 /// Personal fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PersonalOptions {
-    /// Whether and how they are stored.
+    /// Whether they are stored.
     pub store: PersonalStore,
+    /// The file of the root key; none = `root.key` in the data directory, minted at first start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_key_file: Option<PathBuf>,
+    /// The one companion copy of keys.db, overwritten in place; none = there is no copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_copy: Option<PathBuf>,
 }

@@ -24,8 +24,8 @@ use crate::store::{WriteTx, counts, denials, events, personal, refusals, visitor
 pub struct Rules {
     /// When visits end.
     pub visits: VisitOptions,
-    /// Personal fields are kept in the clear (`personal.store = "clear"`).
-    pub personal_clear: bool,
+    /// Personal fields are kept, sealed (`personal.store = "sealed"`).
+    pub personal_sealed: bool,
     /// Records a decision that came with an event.
     pub recorder: Recorder,
 }
@@ -315,7 +315,7 @@ impl Kept<'_, '_> {
 
     /// May personal fields of this event be kept?
     pub(in crate::ingest) fn personal_kept(&self) -> bool {
-        self.rules.personal_clear && self.rights.flags.has(Purposes::PERSONAL)
+        self.rules.personal_sealed && self.rights.flags.has(Purposes::PERSONAL)
     }
 
     fn withheld(&self) -> Vec<&'static str> {
@@ -326,10 +326,8 @@ impl Kept<'_, '_> {
         if !self.personal_kept() {
             return Ok(());
         }
-        for field in self.ev.personal.as_fields() {
-            personal::insert(self.tx, seq, visitor.id, &field, self.from.received)?;
-        }
-        Ok(())
+        let of = personal::Of { seq, site_id: self.seat.id, visitor_id: visitor.id, at: self.from.received };
+        personal::insert(self.tx, of, &self.ev.personal.as_fields())
     }
 
     fn row(

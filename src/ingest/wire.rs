@@ -87,6 +87,10 @@ pub struct RawEvent<'a> {
     pub traits: Option<Vec<Attribute>>,
     /// A third party's name for the customer.
     pub external_id: Option<Text<'a>>,
+    /// Third parties' names for the customer, by namespace.
+    pub external_ids: Option<Vec<Attribute>>,
+    /// What was filled into a form.
+    pub form: Option<Vec<Attribute>>,
     /// Id of a conversation.
     pub conversation_id: Option<Text<'a>>,
     /// Its medium: chat, call, ...
@@ -309,6 +313,8 @@ fn event_slot<'e, 'a>(event: &'e mut RawEvent<'a>, key: &str) -> Option<Slot<'e,
         "identity" => Slot::Text(&mut event.identity),
         "traits" => Slot::Attributes(&mut event.traits),
         "externalId" => Slot::Text(&mut event.external_id),
+        "externalIds" => Slot::Attributes(&mut event.external_ids),
+        "form" => Slot::Attributes(&mut event.form),
         "conversation" => Slot::Inner(Table::Conversation),
         "endReason" => Slot::Text(&mut event.end_reason),
         "consent" => Slot::Words(&mut event.consent),

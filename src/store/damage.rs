@@ -20,7 +20,7 @@ use crate::store::{Identity, Note, StoreOptions, epochs, files, meta, migrate, o
 mod lost;
 
 /// Folder of databases kept aside, in the data directory.
-const DAMAGED: &str = "damaged";
+pub(in crate::store) const DAMAGED: &str = "damaged";
 /// There while a daemon runs; still there at start = the last stop was unclean.
 const RUNNING: &str = "running";
 /// Present from before a first start mints its edge until its schema is committed.
@@ -44,6 +44,11 @@ pub(in crate::store) fn open_or_replace(
 /// The database is closed and all of it lies in its file: the next start needs no long check. Errors: `Storage`.
 pub fn clean_stop(data_dir: &Path) -> Result<()> {
     remove_marker(data_dir, RUNNING)
+}
+
+/// Did the last process that held this directory end without closing it in order?
+pub(in crate::store) fn was_unclean(data_dir: &Path) -> bool {
+    data_dir.join(RUNNING).exists()
 }
 
 /// Has no start of this directory got as far as a database? Known by a file that is written before the edge is minted and

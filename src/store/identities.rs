@@ -1,13 +1,19 @@
 //! The `identities` and `contacts` tables: customers by the site's own name for them, and what they were tied to.
 //! The seam of the identification state machine; must never be written without the right to `personal`.
+//! Invariant: the name lies sealed under a key of its own and is found by a keyed hash only; the key goes with the row.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 
+use crate::base::cell::{self, Place};
 use crate::base::error::Result;
-use crate::base::id::Seq;
+use crate::base::id::{KeyRef, Seq};
 use crate::base::time::Millis;
 use crate::domain::visitor::Rights;
+use crate::store::keys::no_keys;
 use crate::store::{ReadTx, WriteTx, open};
+
+/// The kind of value under which identities are hashed.
+const KIND: &str = "identity";
 
 /// How an identity is tied to a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,32 +34,64 @@ impl Association {
     }
 }
 
-/// The row of a customer, made or refreshed. Errors: `Storage`.
+/// Where the sealed name of an identity stands.
+fn place(identity_id: i64) -> Place<'static> {
+    Place { table: "identities", column: "key", row: identity_id }
+}
+
+fn find(tx: &ReadTx<'_>, site_id: i64, blind: [u8; 16]) -> Result<Option<(i64, KeyRef)>> {
+    tx.conn()
+        .prepare_cached("SELECT identity_id, key_ref FROM identities WHERE blind = ?1 AND site_id = ?2")
+        .and_then(|mut s| s.query_row((blind, site_id), |r| Ok((r.get(0)?, r.get(1)?))).optional())
+        .map_err(|e| open::error("finding an identity", e))
+}
+
+/// The row of a customer, made or refreshed; the name is sealed. Errors: `Storage`.
 pub fn seen(tx: &WriteTx<'_>, site_id: i64, key: &str, how: Association, at: Millis, rights: Rights) -> Result<i64> {
-    let found: Option<i64> = tx
-        .conn()
-        .prepare_cached("SELECT identity_id FROM identities WHERE site_id = ?1 AND key = ?2")
-        .and_then(|mut s| s.query_row((site_id, key), |r| r.get(0)).optional())
-        .map_err(|e| open::error("finding an identity", e))?;
-    match found {
-        Some(id) => {
-            tx.execute(
-                "UPDATE identities SET state = ?2, last_seen_at = max(last_seen_at, ?3), flags = ?4, basis_id = ?5, \
-                 consent_seq = ?6 WHERE identity_id = ?1",
-                (id, how.word(), at, rights.flags, rights.basis_id, rights.consent_seq),
-            )?;
-            Ok(id)
+    let custody = tx.custody().ok_or_else(no_keys)?;
+    let blind = tx.keys().blind(site_id, KIND, key).ok_or_else(no_keys)?;
+    if let Some((id, key_ref)) = find(tx, site_id, blind)? {
+        tx.execute(
+            "UPDATE identities SET state = ?2, last_seen_at = max(last_seen_at, ?3), flags = ?4, basis_id = ?5, \
+             consent_seq = ?6 WHERE identity_id = ?1",
+            (id, how.word(), at, rights.flags, rights.basis_id, rights.consent_seq),
+        )?;
+        if tx.keys().get(&key_ref)?.is_none() {
+            // its key was lost with keys.db; now the name is known again
+            let (key_ref, fresh) = custody.borrow_mut().mint();
+            let sealed = cell::seal(&fresh, place(id), key.as_bytes());
+            tx.execute("UPDATE identities SET key_ref = ?2, key = ?3 WHERE identity_id = ?1", (id, key_ref, sealed))?;
         }
-        None => {
-            // a number of the one counter: a freed one must never come back for somebody else
-            let id = tx.next_seq().0;
-            tx.execute(
-                "INSERT INTO identities (identity_id, site_id, key, state, first_seen_at, last_seen_at, flags, basis_id, \
-                 consent_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8)",
-                (id, site_id, key, how.word(), at, rights.flags, rights.basis_id, rights.consent_seq),
-            )?;
-            Ok(id)
-        }
+        return Ok(id);
+    }
+    // a number of the one counter: a freed one must never come back for somebody else
+    let id = tx.next_seq().0;
+    let (key_ref, fresh) = custody.borrow_mut().mint();
+    let sealed = cell::seal(&fresh, place(id), key.as_bytes());
+    tx.execute(
+        "INSERT INTO identities (identity_id, site_id, key_ref, key, blind, state, first_seen_at, last_seen_at, flags, \
+         basis_id, consent_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10)",
+        rusqlite::params![
+            id,
+            site_id,
+            key_ref,
+            sealed,
+            blind,
+            how.word(),
+            at,
+            rights.flags,
+            rights.basis_id,
+            rights.consent_seq
+        ],
+    )?;
+    Ok(id)
+}
+
+/// The row of the customer of that name; `None` where there is none, or no key to look it up with.
+pub fn find_by_key(tx: &ReadTx<'_>, site_id: i64, key: &str) -> Result<Option<i64>> {
+    match tx.keys().blind(site_id, KIND, key) {
+        Some(blind) => Ok(find(tx, site_id, blind)?.map(|(id, _)| id)),
+        None => Ok(None),
     }
 }
 
@@ -85,21 +123,57 @@ pub fn tie(
 
 /// How far a customer is known: `recognized` or `authenticated`; `None` for nobody known.
 pub fn state(tx: &ReadTx<'_>, site_id: i64, key: &str) -> Result<Option<String>> {
+    let Some(id) = find_by_key(tx, site_id, key)? else { return Ok(None) };
     tx.conn()
-        .prepare_cached("SELECT state FROM identities WHERE site_id = ?1 AND key = ?2")
-        .and_then(|mut s| s.query_row((site_id, key), |r| r.get(0)).optional())
+        .prepare_cached("SELECT state FROM identities WHERE identity_id = ?1")
+        .and_then(|mut s| s.query_row([id], |r| r.get(0)).optional())
         .map_err(|e| open::error("reading an identity", e))
 }
 
-/// Keys and associations of the identities of a visit.
-pub fn of_visit(tx: &ReadTx<'_>, visit_id: i64) -> Result<Vec<(String, String)>> {
+/// The site's own name for a customer; `None` where no key is at hand to open it, or there is no such row.
+pub fn name(tx: &ReadTx<'_>, identity_id: i64) -> Result<Option<String>> {
+    let found: Option<(KeyRef, Vec<u8>)> = tx
+        .conn()
+        .prepare_cached("SELECT key_ref, key FROM identities WHERE identity_id = ?1")
+        .and_then(|mut s| s.query_row([identity_id], |r| Ok((r.get(0)?, r.get(1)?))).optional())
+        .map_err(|e| open::error("reading an identity", e))?;
+    let Some((key_ref, sealed)) = found else { return Ok(None) };
+    match tx.keys().get(&key_ref)? {
+        Some(key) => {
+            let name = cell::open(&key, place(identity_id), &sealed)?;
+            Ok(Some(String::from_utf8_lossy(&name).into_owned()))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Names and associations of the identities of a visit; the name is `None` where no key is at hand to open it.
+pub fn of_visit(tx: &ReadTx<'_>, visit_id: i64) -> Result<Vec<(Option<String>, String)>> {
+    let ties: Vec<(i64, String)> = tx
+        .conn()
+        .prepare_cached("SELECT identity_id, association FROM contacts WHERE visit_id = ?1 ORDER BY at")
+        .and_then(|mut s| s.query_map([visit_id], |r| Ok((r.get(0)?, r.get(1)?)))?.collect())
+        .map_err(|e| open::error("reading the identities of a visit", e))?;
+    ties.into_iter().map(|(id, association)| Ok((name(tx, id)?, association))).collect()
+}
+
+/// The keys of identities that are tied to this visitor and to nobody else.
+pub(in crate::store) fn keys_of_visitor_alone(tx: &ReadTx<'_>, visitor_id: i64) -> Result<Vec<KeyRef>> {
     tx.conn()
         .prepare_cached(
-            "SELECT i.key, c.association FROM contacts c JOIN identities i ON i.identity_id = c.identity_id \
-             WHERE c.visit_id = ?1 ORDER BY c.at",
+            "SELECT i.key_ref FROM identities i WHERE i.identity_id IN (SELECT c.identity_id FROM contacts c \
+             JOIN visits v ON v.visit_id = c.visit_id WHERE v.visitor_id = ?1) \
+             AND NOT EXISTS (SELECT 1 FROM contacts o WHERE o.identity_id = i.identity_id AND o.visitor_id <> ?1)",
         )
-        .and_then(|mut s| s.query_map([visit_id], |r| Ok((r.get(0)?, r.get(1)?)))?.collect())
-        .map_err(|e| open::error("reading the identities of a visit", e))
+        .and_then(|mut s| s.query_map([visitor_id], |r| r.get(0))?.collect())
+        .map_err(|e| open::error("finding the keys of identities", e))
+}
+
+/// The keys of all identities.
+pub(in crate::store) fn all_keys(conn: &Connection) -> Result<Vec<KeyRef>> {
+    conn.prepare("SELECT key_ref FROM identities")
+        .and_then(|mut s| s.query_map([], |r| r.get(0))?.collect())
+        .map_err(|e| open::error("reading the keys of identities", e))
 }
 
 /// Removes ties of a visit, and identities tied to nothing afterwards: together at most `limit` rows (2 or more); returns
@@ -116,11 +190,7 @@ pub fn untie(tx: &WriteTx<'_>, visit_id: i64, limit: i64) -> Result<usize> {
             "DELETE FROM contacts WHERE identity_id = ?1 AND visit_id = ?2 AND association = ?3",
             (id, visit_id, association),
         )?;
-        gone += tx.execute(
-            "DELETE FROM identities WHERE identity_id = ?1 AND NOT EXISTS \
-             (SELECT 1 FROM contacts c WHERE c.identity_id = ?1)",
-            [id],
-        )?;
+        gone += delete_untied(tx, id)?;
     }
     Ok(gone)
 }
@@ -165,11 +235,16 @@ pub fn untie_one(tx: &WriteTx<'_>, identity_id: i64, visit_id: i64) -> Result<us
     tx.execute("DELETE FROM contacts WHERE identity_id = ?1 AND visit_id = ?2", (identity_id, visit_id))
 }
 
-/// Deletes an identity that is tied to nothing; returns how many rows.
+/// Deletes an identity that is tied to nothing, and its key with it; returns how many rows.
 pub fn delete_untied(tx: &WriteTx<'_>, identity_id: i64) -> Result<usize> {
-    tx.execute(
+    let gone: Vec<KeyRef> = tx.returning(
         "DELETE FROM identities WHERE identity_id = ?1 AND NOT EXISTS \
-         (SELECT 1 FROM contacts c WHERE c.identity_id = ?1)",
+         (SELECT 1 FROM contacts c WHERE c.identity_id = ?1) RETURNING key_ref",
         [identity_id],
-    )
+        |r| r.get(0),
+    )?;
+    if let Some(custody) = tx.custody() {
+        gone.iter().for_each(|key_ref| custody.borrow_mut().doom(*key_ref));
+    }
+    Ok(gone.len())
 }

@@ -41,6 +41,7 @@ pub mod held;
 pub mod holes;
 pub mod identities;
 pub mod imports;
+pub mod keys;
 pub mod ledger;
 pub mod lines;
 pub mod meta;
@@ -52,6 +53,7 @@ pub mod queries;
 pub mod reader;
 pub mod refusals;
 pub mod rights_log;
+pub mod root;
 pub mod row;
 pub mod sessions;
 pub mod sites;
@@ -64,17 +66,29 @@ pub mod visits;
 pub mod writer;
 
 use self::held::Held;
+use self::keys::{Custody, KeyOptions, Keyring, Keys};
 use self::reader::Readers;
 use self::writer::Pen;
 
 /// A read transaction: a snapshot of at most a few seconds (`reader.rs`).
 pub struct ReadTx<'c> {
     conn: &'c Connection,
+    keys: Keys<'c>,
 }
 
 impl<'c> ReadTx<'c> {
     pub(in crate::store) fn new(conn: &'c Connection) -> Self {
-        ReadTx { conn }
+        ReadTx { conn, keys: Keys::None }
+    }
+
+    /// The same, opening personal cells.
+    pub(in crate::store) fn with_keys(self, keys: Keys<'c>) -> Self {
+        ReadTx { keys, ..self }
+    }
+
+    /// Who opens personal cells.
+    pub(in crate::store) fn keys(&self) -> Keys<'c> {
+        self.keys
     }
 
     pub(in crate::store) fn conn(&self) -> &'c Connection {
@@ -149,6 +163,28 @@ impl WriteTx<'_> {
         self.held.borrow_mut().writes += 1;
         self.conn().prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(|e| open::error("writing a row", e))
     }
+
+    /// Runs one cached statement that changes rows, and returns something of each.
+    pub(in crate::store) fn returning<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        self.held.borrow_mut().writes += 1;
+        self.conn()
+            .prepare_cached(sql)
+            .and_then(|mut s| s.query_map(params, read)?.collect())
+            .map_err(|e| open::error("writing rows", e))
+    }
+
+    /// The keys of personal cells; `None` where nothing is sealed.
+    pub(in crate::store) fn custody(&self) -> Option<&'_ RefCell<Custody>> {
+        match self.keys() {
+            Keys::Pen(custody) => Some(custody),
+            _ => None,
+        }
+    }
 }
 
 /// Who a database belongs to, and its secrets. Loaded once; never changes while the process lives.
@@ -179,6 +215,8 @@ pub struct StoreOptions {
     pub wal_bytes_max: u64,
     /// Keep edge id and keys on other hardware.
     pub pin: bool,
+    /// Keys of personal cells.
+    pub keys: KeyOptions,
 }
 
 impl StoreOptions {
@@ -192,6 +230,7 @@ impl StoreOptions {
             read_ms_max: 5_000,
             wal_bytes_max: 64 << 20,
             pin: false,
+            keys: KeyOptions { seal: true, ..KeyOptions::default() },
         }
     }
 }
@@ -212,6 +251,18 @@ pub enum Note {
     },
     /// The machine is another one: a new edge id and epoch were minted.
     OtherHardware,
+    /// `keys.db` was gone or damaged; its companion copy serves.
+    KeysFromCopy {
+        /// The copy.
+        copy: PathBuf,
+    },
+    /// `keys.db` was gone or damaged, and no copy was there: these cells stay sealed unless it is brought back.
+    KeysLost {
+        /// Cells without a key.
+        cells: i64,
+        /// Where the damaged file lies.
+        aside: Option<PathBuf>,
+    },
     /// It was migrated from this schema version, after a snapshot there.
     Migrated {
         /// The version found.
@@ -238,12 +289,16 @@ impl Store {
     /// Errors: `Conflict` if another process holds it, `Config` for a newer schema, `Storage`.
     pub fn open(options: &StoreOptions, clock: Arc<dyn Clock>) -> Result<Store> {
         let lock = open::Lock::take(&options.data_dir)?;
-        let (mut conn, identity, notes) = damage::open_or_replace(options, &*clock)?;
+        let unclean = damage::was_unclean(&options.data_dir);
+        let (mut conn, identity, mut notes) = damage::open_or_replace(options, &*clock)?;
+        let (custody, more) = keys::begin(options, &conn, &identity, unclean, clock.now())?;
+        notes.extend(more);
         let window = open::guard(&mut conn)?;
         let identity = Arc::new(identity);
         let path = open::database_path(&options.data_dir);
-        let readers = Arc::new(Readers::new(path, options.readers, options.read_ms_max));
-        let pen = Pen::start((conn, window), options, Arc::clone(&identity), Arc::clone(&clock))?;
+        let ring = custody.as_ref().map(Custody::ring);
+        let readers = Arc::new(Readers::new(path, options.readers, options.read_ms_max).with_keys(ring));
+        let pen = Pen::start((conn, window), custody, options, Arc::clone(&identity), Arc::clone(&clock))?;
         let pressure = AtomicU8::new(0);
         Ok(Store { pen, readers, identity, options: options.clone(), notes, clock, pressure, _lock: lock })
     }
@@ -318,6 +373,17 @@ impl Reading {
         let readers = Readers::new(path, 1, read_ms_max);
         readers.read(|tx| migrate::expect_current(tx.conn()))?;
         Ok(Reading { readers, data_dir: data_dir.to_owned() })
+    }
+
+    /// Opens personal cells too, with the root key of that file (`None` = `root.key` in the data directory). Where there is no
+    /// such key, or it cannot be read, cells stay sealed.
+    pub fn with_keys(mut self, root_key_file: Option<&Path>) -> Reading {
+        let ring = Keyring::open(&self.data_dir, root_key_file).unwrap_or_else(|error| {
+            log::warn!("{error}; personal fields stay sealed");
+            None
+        });
+        self.readers = self.readers.with_keys(ring);
+        self
     }
 
     /// Runs `work` on a snapshot.

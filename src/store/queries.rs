@@ -12,7 +12,7 @@ use crate::domain::consent::Purposes;
 use crate::domain::device::{Agent, DeviceCategory};
 use crate::domain::stored::EventRow;
 use crate::domain::visit::Visit;
-use crate::store::{ReadTx, events, open, row, visits};
+use crate::store::{ReadTx, events, identities, open, row, visits};
 
 /// What is looked for; every part that is given narrows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -293,8 +293,10 @@ pub fn visitor_ids(tx: &ReadTx<'_>, key: &ClientId, reference: Option<VisitorRef
 /// Who was known in a visit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact {
-    /// The site's own name for the customer.
-    pub key: String,
+    /// The identity's row.
+    pub identity_id: i64,
+    /// The site's own name for the customer; `None` where no key is at hand to open it.
+    pub key: Option<String>,
     /// recognized or authenticated.
     pub association: String,
     /// When it was tied.
@@ -305,16 +307,19 @@ pub struct Contact {
 
 /// Who was known in a visit, in order.
 pub fn contacts(tx: &ReadTx<'_>, visit_id: i64) -> Result<Vec<Contact>> {
-    tx.conn()
-        .prepare_cached(
-            "SELECT i.key, c.association, c.at, c.session_id FROM contacts c \
-             JOIN identities i ON i.identity_id = c.identity_id WHERE c.visit_id = ?1 ORDER BY c.at",
-        )
+    let mut found: Vec<Contact> = tx
+        .conn()
+        .prepare_cached("SELECT identity_id, association, at, session_id FROM contacts WHERE visit_id = ?1 ORDER BY at")
         .and_then(|mut s| {
             s.query_map([visit_id], |r| {
-                Ok(Contact { key: r.get(0)?, association: r.get(1)?, at: r.get(2)?, session_id: r.get(3)? })
+                let (identity_id, association) = (r.get(0)?, r.get(1)?);
+                Ok(Contact { identity_id, key: None, association, at: r.get(2)?, session_id: r.get(3)? })
             })?
             .collect()
         })
-        .map_err(|e| open::error("reading who was known in a visit", e))
+        .map_err(|e| open::error("reading who was known in a visit", e))?;
+    for contact in &mut found {
+        contact.key = identities::name(tx, contact.identity_id)?;
+    }
+    Ok(found)
 }

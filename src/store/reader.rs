@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::base::error::{Error, Result};
+use crate::store::keys::{Keyring, Keys};
 use crate::store::{ReadTx, open};
 
 /// Virtual machine steps between two looks at the clock.
@@ -21,6 +22,7 @@ pub(in crate::store) struct Readers {
     read_ms_max: u64,
     pool: Mutex<Pool>,
     free: Condvar,
+    keys: Option<Keyring>,
 }
 
 #[derive(Default)]
@@ -31,7 +33,13 @@ struct Pool {
 
 impl Readers {
     pub(in crate::store) fn new(path: PathBuf, most: usize, read_ms_max: u64) -> Self {
-        Readers { path, most: most.max(1), read_ms_max, pool: Mutex::default(), free: Condvar::new() }
+        Readers { path, most: most.max(1), read_ms_max, pool: Mutex::default(), free: Condvar::new(), keys: None }
+    }
+
+    /// The same, opening personal cells with that ring.
+    pub(in crate::store) fn with_keys(mut self, keys: Option<Keyring>) -> Self {
+        self.keys = keys;
+        self
     }
 
     /// Runs `work` on a snapshot; the connection goes back to the pool whatever happens.
@@ -57,7 +65,8 @@ impl Readers {
         conn.progress_handler(STEPS, Some(move || Instant::now() > deadline))
             .map_err(|e| open::error("bounding a read", e))?;
         conn.execute_batch("BEGIN").map_err(|e| open::error("beginning a read", e))?;
-        let out = work(&ReadTx::new(conn));
+        let keys = self.keys.as_ref().map_or(Keys::None, Keys::Ring);
+        let out = work(&ReadTx::new(conn).with_keys(keys));
         // ending a read cannot lose anything: an error here is the next reader's, who begins anew
         let ended = conn.execute_batch("ROLLBACK").map_err(|e| open::error("ending a read", e));
         let done = out?;

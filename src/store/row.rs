@@ -3,7 +3,7 @@
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 
-use crate::base::id::{ClientId, Salt, Seq, VisitorRef};
+use crate::base::id::{ClientId, KeyRef, Salt, Seq, VisitorRef};
 use crate::base::time::Millis;
 use crate::domain::consent::Purposes;
 
@@ -72,7 +72,7 @@ macro_rules! as_blob {
     )*};
 }
 
-as_blob!(VisitorRef, Salt);
+as_blob!(VisitorRef, Salt, KeyRef);
 
 /// A column's value as the ledger hashes it. Errors: a real number, which no hashed column holds.
 pub(in crate::store) fn plain(value: ValueRef<'_>) -> FromSqlResult<crate::domain::ledger::Value<'_>> {

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::time::Clock;
 use crate::store::held::Held;
+use crate::store::keys::{self, Custody, Keys};
 use crate::store::{Identity, ReadTx, StoreOptions, WriteTx, meta, open, rights_log};
 
 /// Work for the pen. It may run twice: after a rollback it runs again alone.
@@ -96,6 +97,7 @@ pub struct PenStatus {
 impl Pen {
     pub(in crate::store) fn start(
         (conn, window): (Connection, open::Window),
+        custody: Option<Custody>,
         options: &StoreOptions,
         identity: Arc<Identity>,
         clock: Arc<dyn Clock>,
@@ -109,7 +111,9 @@ impl Pen {
             broken: AtomicBool::new(false),
         });
         let held = RefCell::new(Held::at(meta::last_seq(&conn)?));
-        let nib = Nib { conn, window, held, identity, clock, options: options.clone(), shared: Arc::clone(&shared) };
+        let custody = custody.map(RefCell::new);
+        let (options, told) = (options.clone(), Arc::clone(&shared));
+        let nib = Nib { conn, window, custody, held, identity, clock, options, shared: told };
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || nib.live())
@@ -186,6 +190,7 @@ impl Drop for Pen {
 struct Nib {
     conn: Connection,
     window: open::Window,
+    custody: Option<RefCell<Custody>>,
     held: RefCell<Held>,
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
@@ -285,7 +290,7 @@ impl Nib {
     fn run(&self, group: &mut [Box<dyn Job>]) -> Result<Vec<Result<()>>> {
         self.sql("BEGIN IMMEDIATE")?;
         let tx = WriteTx {
-            read: ReadTx::new(&self.conn),
+            read: ReadTx::new(&self.conn).with_keys(self.custody.as_ref().map_or(Keys::None, Keys::Pen)),
             held: &self.held,
             window: &self.window,
             identity: &self.identity,
@@ -306,7 +311,13 @@ impl Nib {
         tx.settle()?;
         rights_log::append(&tx, &self.options.data_dir)?;
         meta::save_seq(&self.conn, self.held.borrow().last_seq)?;
+        if let Some(custody) = &self.custody {
+            keys::before_commit(&tx, custody)?;
+        }
         self.sql("COMMIT")?;
+        if let Some(custody) = &self.custody {
+            custody.borrow_mut().committed();
+        }
         Ok(results)
     }
 
@@ -317,6 +328,9 @@ impl Nib {
     fn roll_back(&mut self) -> Result<()> {
         if !self.conn.is_autocommit() {
             self.sql("ROLLBACK")?;
+        }
+        if let Some(custody) = &self.custody {
+            custody.borrow_mut().rolled_back();
         }
         let last = meta::last_seq(&self.conn)?;
         self.held.borrow_mut().rolled_back(last);

@@ -18,6 +18,7 @@ mod counts;
 mod folders;
 pub mod guard;
 pub mod idle;
+mod keys;
 mod loss;
 pub mod options;
 pub mod quota;
@@ -51,13 +52,15 @@ struct Care {
 }
 
 /// In this order: the clock is looked at before anything is removed by it.
-const CARES: [Care; 6] = [
+const CARES: [Care; 7] = [
     Care { what: "clock", run: clock::run, every_seconds: |o| o.visits_every_seconds },
     Care { what: "visits", run: idle::run, every_seconds: |o| o.visits_every_seconds },
     Care { what: "counts", run: counts::run, every_seconds: |_| OFTEN_SECONDS },
     Care { what: "withdrawn", run: withdrawn::run, every_seconds: |o| o.visits_every_seconds },
     Care { what: "quota", run: quota::run, every_seconds: |o| o.retention_every_seconds.min(OFTEN_SECONDS) },
     Care { what: "retention", run: retention::run, every_seconds: |o| o.retention_every_seconds },
+    // after what removes: the copy loses destroyed keys too
+    Care { what: "keys", run: keys::run, every_seconds: |_| OFTEN_SECONDS },
 ];
 
 /// What upkeep goes by.

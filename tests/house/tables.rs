@@ -1,4 +1,4 @@
-//! Tables: each table of `schema.sql` names its owner file, its retention and whether it holds personal data, and its
+//! Tables: each table of `schema.sql` and `keys.sql` names its owner file, its retention and whether it holds personal data, and its
 //! rows are written in that file only. Must never judge the SQL itself (SQLite and the store's tests do).
 //! Invariant: only text in capitals is taken for SQL, so text that is SQL in small letters is an offence of its own.
 
@@ -6,6 +6,8 @@ use crate::source::{Source, Word};
 use crate::{Offence, covers, paper, program, report, root};
 
 const SCHEMA: &str = "schema.sql";
+/// The schema of the keys, which lie in a file of their own.
+const KEYS: &str = "keys.sql";
 const STORE: &str = "src/store/";
 
 /// A table or view, and the file that owns it.
@@ -159,9 +161,14 @@ fn check_literal(source: &Source, text: &Word, tables: &[Table]) -> Vec<Offence>
     found
 }
 
+/// Both schemas, one behind the other.
+fn schemas() -> Result<String, Vec<Offence>> {
+    Ok(format!("{}\n{}", paper(SCHEMA)?, paper(KEYS)?))
+}
+
 #[test]
 fn each_table_names_its_owner_retention_and_personal_data() {
-    let (tables, mut found) = match paper(SCHEMA) {
+    let (tables, mut found) = match schemas() {
         Ok(text) => read_schema(&text),
         Err(missing) => (Vec::new(), missing),
     };
@@ -180,7 +187,7 @@ fn each_table_names_its_owner_retention_and_personal_data() {
 
 #[test]
 fn each_table_is_written_by_its_owner_only() {
-    match paper(SCHEMA) {
+    match schemas() {
         Ok(text) => {
             let (tables, _) = read_schema(&text);
             report(program().flat_map(|source| check(source, &tables)).collect());

@@ -11,6 +11,7 @@ mod fates;
 mod journey;
 mod limits;
 mod operator;
+mod personal;
 mod restart;
 mod sdk;
 mod sender;

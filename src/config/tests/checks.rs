@@ -185,17 +185,43 @@ fn purposes_and_their_bases_are_looked_at() {
 }
 
 #[test]
-fn personal_data_in_the_clear_and_exemptions_are_looked_at() {
-    warning("[personal]\nstore = \"clear\"", 2, "personal.store");
-    warning("[[site]]\nkeep_ip = \"full\"", 2, "site[0].keep_ip");
-    warning("[[target]]\npersonal = \"include\"", 2, "target[0].personal");
+fn personal_data_that_is_not_stored_and_exemptions_are_looked_at() {
+    error("[personal]\nstore = \"clear\"", 2, "personal.store");
+    warning("[personal]\nstore = \"off\"\n[[site]]\nkeep_ip = \"full\"", 4, "site[0].keep_ip");
+    warning("[personal]\nstore = \"off\"\n[[target]]\npersonal = \"include\"", 4, "target[0].personal");
     let exempt = "[[site]]\nwithout_consent = \"consent_exempt\"\n";
     assert_eq!(seen(exempt), []);
-    let clear = format!("[personal]\nstore = \"clear\"\n{exempt}keep_ip = \"full\"");
-    assert_eq!(seen(&clear)[1], (Severity::Error, Some(4), "site[0].without_consent".to_owned()));
+    let whole = format!("{exempt}keep_ip = \"full\"");
+    assert_eq!(seen(&whole)[0], (Severity::Error, Some(2), "site[0].without_consent".to_owned()));
     let shared = format!("{exempt}[[target]]\nrecipient = \"third_party\"\nrecipient_name = \"Ad Ltd\"");
     assert_eq!(seen(&shared)[0], (Severity::Error, Some(2), "site[0].without_consent".to_owned()));
     warning(&format!("[retention]\nvisits_months = 26\n{exempt}"), 4, "site[0].without_consent");
+}
+
+#[test]
+fn keys_beside_the_data_and_keys_without_a_copy_are_advised_against() {
+    let advised = |text: &str| -> Vec<String> {
+        let loaded = super::load(text);
+        assert_eq!(loaded.problems, [], "{text}");
+        loaded.config.advice(Some(text)).into_iter().map(|p| p.key).collect()
+    };
+    assert_eq!(advised(""), ["personal.root_key_file", "personal.keys_copy"]);
+    assert_eq!(advised("[personal]\nroot_key_file = \"/etc/wayside/root.key\""), ["personal.keys_copy"]);
+    let inside = "data_dir = \"/d\"\n[personal]\nroot_key_file = \"/d/k\"\nkeys_copy = \"/d/keys.copy\"";
+    assert_eq!(advised(inside), ["personal.root_key_file", "personal.keys_copy"]);
+    let apart = "[personal]\nroot_key_file = \"/etc/wayside/root.key\"\nkeys_copy = \"/mnt/keys.copy\"";
+    assert_eq!(advised(apart), Vec::<String>::new());
+    assert_eq!(advised("[personal]\nstore = \"off\""), Vec::<String>::new());
+}
+
+#[test]
+fn a_credential_of_the_service_manager_is_the_root_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| dir.path().display().to_string());
+    let named = || Config::load(None, &env, &Flags::default()).unwrap().config.store_options().keys.root_key_file;
+    assert_eq!(named(), None, "there is none of that name");
+    std::fs::write(dir.path().join("root.key"), "ab".repeat(32)).unwrap();
+    assert_eq!(named(), Some(dir.path().join("root.key")));
 }
 
 #[test]

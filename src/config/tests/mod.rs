@@ -223,7 +223,7 @@ fn errors_forbid_a_start_and_warnings_do_not() {
     let refused = load("lg = 1\n[edge]\npni = true\n").usable().unwrap_err();
     assert_eq!(refused.kind, crate::base::error::Kind::Config);
     assert!(refused.what.contains("line 1, lg: ") && refused.what.contains("line 3, edge.pni: "), "{refused}");
-    let loaded = load("[personal]\nstore = \"clear\"\n");
+    let loaded = load("[personal]\nstore = \"off\"\n[[site]]\nkeep_ip = \"full\"\n");
     assert_eq!(loaded.problems.len(), 1);
     assert!(loaded.usable().is_ok());
 }

@@ -13,7 +13,7 @@ use crate::store::{identities, sessions};
 
 /// A collector that keeps identities, and visitor `a` who agreed.
 fn world() -> World {
-    let world = World::with(|config| config.personal.store = PersonalStore::Clear);
+    let world = World::with(|config| config.personal.store = PersonalStore::Sealed);
     for key in ["a", "b"] {
         world.give(key, Purposes::MEASURE.with(Purposes::PERSONAL));
     }
@@ -30,7 +30,8 @@ fn sessions_of(world: &World, visit: &Visit) -> Vec<SessionRow> {
 }
 
 fn tied(world: &World, visit: &Visit) -> Vec<(String, String)> {
-    let mut all = world.store().read(|tx| identities::of_visit(tx, visit.id)).unwrap();
+    let all = world.store().read(|tx| identities::of_visit(tx, visit.id)).unwrap();
+    let mut all: Vec<_> = all.into_iter().map(|(key, how)| (key.unwrap(), how)).collect();
     all.sort();
     all
 }
@@ -138,7 +139,7 @@ fn user_info_recognises_and_takes_nothing_from_who_is_signed_in() {
 
 #[test]
 fn without_the_right_a_session_has_no_name() {
-    let world = World::with(|config| config.personal.store = PersonalStore::Clear);
+    let world = World::with(|config| config.personal.store = PersonalStore::Sealed);
     world.give("a", Purposes::MEASURE);
     let outcome = world.send_at(0, sys("SignIn", Some("u1")));
     assert_eq!(outcome.withheld, ["identity"]);

@@ -160,8 +160,8 @@ fn personal_fields_need_the_right_and_the_setting() {
     };
     for (store, purposes, kept) in [
         (PersonalStore::Off, personal, false),
-        (PersonalStore::Clear, Purposes::MEASURE, false),
-        (PersonalStore::Clear, personal, true),
+        (PersonalStore::Sealed, Purposes::MEASURE, false),
+        (PersonalStore::Sealed, personal, true),
     ] {
         let world = World::with(|config| {
             config.personal.store = store;
@@ -177,7 +177,7 @@ fn personal_fields_need_the_right_and_the_setting() {
         let visitor = world.visitor("a").unwrap().id;
         let fields =
             world.store().read(|tx| crate::store::personal::of_visitor(tx, visitor, crate::base::id::Seq(0))).unwrap();
-        let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
         if kept {
             assert_eq!((outcome.withheld.len(), row.withheld), (0, None));
             assert_eq!(names, ["external_id", "ip", "trait.mail"]);

@@ -6,7 +6,8 @@ use serde::Serialize;
 use crate::base::digest::HashKey;
 use crate::base::id::ClientId;
 use crate::base::text::{clean, cut};
-use crate::domain::event::{Act, Attribute, Event, Personal};
+use crate::domain::event::{Act, Attribute, Event};
+use crate::domain::personal::Personal;
 use crate::ingest::limits::{LANGUAGE_BYTES_MAX, Limits, NAME_BYTES_MAX};
 use crate::ingest::shape::Shaped;
 use crate::ingest::shape::check::{fits, id, short};
@@ -52,9 +53,11 @@ pub(crate) fn custom(event: &mut Event, raw: &mut RawEvent<'_>, limits: &Limits)
         traits: sorted("traits", traits, limits)?,
         identity,
         external_id: short("externalId", raw.external_id.take(), limits.id_bytes_max)?,
+        external_ids: sorted("externalIds", raw.external_ids.take().unwrap_or_default(), limits)?,
+        form: sorted("form", raw.form.take().unwrap_or_default(), limits)?,
         full_ip: None,
     };
-    Ok(())
+    event.personal.check().map_err(|(field, what)| Invalid::new(field, what))
 }
 
 /// Attributes by name. Errors: too many, a name given twice, a name or value too long.

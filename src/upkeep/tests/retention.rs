@@ -310,7 +310,8 @@ fn personal_fields_and_identities_go_a_month_after_the_last_visit() {
         for who in [gone, back] {
             let field = Attribute { name: "email".into(), value: "x".into(), data_type: DataType::String };
             let seq = tx.next_seq();
-            personal::insert(tx, seq, who, &field, tx.now())?;
+            let of = personal::Of { seq, site_id, visitor_id: who, at: tx.now() };
+            personal::insert(tx, of, &[field])?;
         }
         let how = Association::Authenticated;
         let old = identities::seen(tx, site_id, "old", how, tx.now(), rights())?;
@@ -338,7 +339,7 @@ fn personal_fields_and_identities_go_a_month_after_the_last_visit() {
     world.pass(1);
     upkeep.run_once(true).unwrap();
     let left = world.read(|tx| identities::of_visit(tx, visit));
-    assert_eq!(left.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["young"]);
+    assert_eq!(left.iter().map(|(key, _)| key.as_deref()).collect::<Vec<_>>(), [Some("young")]);
     assert_eq!(world.read(|tx| sessions::of_visit(tx, visit))[0].identity_id, None, "its number may be used again");
     assert!(world.read(|tx| personal::of_visitor(tx, gone, Seq(0))).is_empty());
     assert_eq!(world.read(|tx| personal::of_visitor(tx, back, Seq(0))).len(), 1, "this one was here again");

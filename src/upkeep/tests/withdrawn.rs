@@ -107,7 +107,8 @@ fn without_the_right_to_personal_data_its_fields_and_ties_go() {
             let field =
                 Attribute { name: format!("email{n}"), value: "a@b.example".to_owned(), data_type: DataType::String };
             let seq = tx.next_seq();
-            personal::insert(tx, seq, who, &field, tx.now())?;
+            let of = personal::Of { seq, site_id, visitor_id: who, at: tx.now() };
+            personal::insert(tx, of, &[field])?;
         }
         let how = Association::Recognized;
         let id = identities::seen(tx, site_id, "customer-1", how, tx.now(), rights())?;
