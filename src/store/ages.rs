@@ -18,9 +18,33 @@ fn one(tx: &ReadTx<'_>, sql: &str) -> Result<Option<Millis>> {
         .map_err(|e| open::error("asking for the oldest row", e))
 }
 
-/// When the oldest event was received.
-pub fn events(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
-    one(tx, "SELECT received_at FROM events ORDER BY seq LIMIT 1")
+/// Rows looked at where one alone would do, had the clock never been wrong: an event received just before a step back of
+/// the clock may be written just after it.
+pub const LOOK_ROWS: i64 = 1_000;
+
+/// Numbers behind `after`, up to and with `upto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Not in it.
+    pub after: Seq,
+    /// In it.
+    pub upto: Seq,
+}
+
+/// When the oldest of the first events of a range was received.
+pub fn events(tx: &ReadTx<'_>, range: Range) -> Result<Option<Millis>> {
+    let sql = "SELECT min(received_at) FROM (SELECT received_at FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3)";
+    tx.conn()
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row((range.after, range.upto, LOOK_ROWS), |r| r.get(0)))
+        .map_err(|e| open::error("asking for the oldest event", e))
+}
+
+/// When the newest row was received: of those with the highest numbers.
+pub fn newest(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
+    let event = one(tx, "SELECT received_at FROM events ORDER BY seq DESC LIMIT 1")?;
+    let line = one(tx, "SELECT received_at FROM frozen ORDER BY seq DESC LIMIT 1")?;
+    Ok(event.into_iter().chain(line).max())
 }
 
 /// When the oldest event was received that lies behind `after` in a lane and may leave.
@@ -34,25 +58,25 @@ pub fn event_behind(tx: &ReadTx<'_>, lane: Lane, after: Seq) -> Result<Option<Mi
         .map_err(|e| open::error("asking for the oldest unsent event", e))
 }
 
-fn below(tx: &ReadTx<'_>, sql: &str, below: Seq) -> Result<Option<Millis>> {
+fn within(tx: &ReadTx<'_>, sql: &str, range: Range) -> Result<Option<Millis>> {
     tx.conn()
         .prepare_cached(sql)
-        .and_then(|mut s| s.query_row([below], |r| r.get(0)))
+        .and_then(|mut s| s.query_row((range.after, range.upto), |r| r.get(0)))
         .map_err(|e| open::error("asking for the oldest row left behind", e))
 }
 
-/// When the oldest ended visit without events, begun before the event `first`, was last heard of.
-pub fn bare_visits(tx: &ReadTx<'_>, first: Seq) -> Result<Option<Millis>> {
-    let sql = "SELECT min(last_received_at) FROM visits v WHERE visit_id < ?1 AND ended_at IS NOT NULL \
+/// When the oldest ended visit without events, begun in a range, was last heard of.
+pub fn bare_visits(tx: &ReadTx<'_>, range: Range) -> Result<Option<Millis>> {
+    let sql = "SELECT min(last_received_at) FROM visits v WHERE visit_id > ?1 AND visit_id <= ?2 AND ended_at IS NOT NULL \
         AND NOT EXISTS (SELECT 1 FROM events e WHERE e.visit_id = v.visit_id)";
-    below(tx, sql, first)
+    within(tx, sql, range)
 }
 
-/// When the oldest visitor without visits, first seen before the event `first`, was last seen.
-pub fn bare_visitors(tx: &ReadTx<'_>, first: Seq) -> Result<Option<Millis>> {
-    let sql = "SELECT min(last_seen_at) FROM visitors w WHERE visitor_id < ?1 \
+/// When the oldest visitor without visits, first seen in a range, was last seen.
+pub fn bare_visitors(tx: &ReadTx<'_>, range: Range) -> Result<Option<Millis>> {
+    let sql = "SELECT min(last_seen_at) FROM visitors w WHERE visitor_id > ?1 AND visitor_id <= ?2 \
         AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id)";
-    below(tx, sql, first)
+    within(tx, sql, range)
 }
 
 /// When the visitor with personal fields who was away longest was last seen.
@@ -91,7 +115,8 @@ pub fn audit(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
 
 /// The oldest attempt to send.
 pub fn attempts(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
-    one(tx, "SELECT began_at FROM attempts ORDER BY attempt_id LIMIT 1")
+    // begun under a wrong clock, one must not hide the others
+    one(tx, "SELECT min(began_at) FROM (SELECT began_at FROM attempts ORDER BY attempt_id LIMIT 1000)")
 }
 
 /// The imported source last touched longest ago.
@@ -130,9 +155,10 @@ fn lines(tx: &ReadTx<'_>, tail: &str, params: impl rusqlite::Params) -> Result<V
         .map_err(|e| open::error("reading the oldest lines", e))
 }
 
-/// The oldest frozen lines of a lane behind `after`, at most `limit`.
-pub fn frozen(tx: &ReadTx<'_>, lane: Lane, after: Seq, limit: i64) -> Result<Vec<FrozenAge>> {
-    lines(tx, "WHERE f.lane = ?1 AND f.seq > ?2 ORDER BY f.seq LIMIT ?3", (lane.code(), after, limit))
+/// The first frozen lines of a lane in a range, at most `limit`.
+pub fn frozen(tx: &ReadTx<'_>, lane: Lane, range: Range, limit: i64) -> Result<Vec<FrozenAge>> {
+    let tail = "WHERE f.lane = ?1 AND f.seq > ?2 AND f.seq <= ?3 ORDER BY f.seq LIMIT ?4";
+    lines(tx, tail, (lane.code(), range.after, range.upto, limit))
 }
 
 /// Snapshots of one visit, at most `limit`.

@@ -4,6 +4,7 @@
 use rusqlite::OptionalExtension;
 
 use crate::base::error::Result;
+use crate::base::id::Seq;
 use crate::base::time::Millis;
 use crate::store::{ReadTx, WriteTx, open};
 
@@ -11,6 +12,10 @@ use crate::store::{ReadTx, WriteTx, open};
 const NEWEST: &str = "newest_at";
 /// The disk budget decided at first start, bytes.
 const BUDGET: &str = "disk_budget_bytes";
+/// Begins the key of a step of the clock; the number before it follows.
+const STEP_BACK: &str = "clock_back.";
+/// Steps back that are kept: a clock that cannot be trusted at all must not fill the table.
+const STEPS_BACK_MAX: usize = 1_000;
 
 /// Puts the first rows into a fresh file.
 pub(in crate::store) fn begin(conn: &rusqlite::Connection) -> Result<()> {
@@ -81,4 +86,28 @@ pub fn fact(tx: &ReadTx<'_>, key: &str) -> Result<Option<i64>> {
 /// Sets a small fact.
 pub fn set_fact(tx: &WriteTx<'_>, key: &str, value: i64) -> Result<()> {
     set_number(tx, key, value)
+}
+
+/// The clock went back: rows behind `seq` were received earlier than those before it, as far as the clock tells.
+pub(in crate::store) fn stepped_back(tx: &WriteTx<'_>, seq: Seq) -> Result<()> {
+    if steps_back(tx)?.len() >= STEPS_BACK_MAX {
+        log::warn!(
+            "the clock went back too often; what was received around {} may stay longer than configured",
+            tx.now()
+        );
+        return Ok(());
+    }
+    // padded, so that the order of the keys is the order of the numbers
+    set_number(tx, &format!("{STEP_BACK}{:016}", seq.0), tx.now().0)
+}
+
+/// The newest numbers before each step back of the clock, in order: between two of them receiving time only rises.
+pub fn steps_back(tx: &ReadTx<'_>) -> Result<Vec<Seq>> {
+    let text = |r: &rusqlite::Row<'_>| r.get::<_, String>(0);
+    let keys: Vec<String> = tx
+        .conn()
+        .prepare_cached("SELECT key FROM meta WHERE key >= 'clock_back.' AND key < 'clock_back/' ORDER BY key")
+        .and_then(|mut s| s.query_map([], text)?.collect())
+        .map_err(|e| open::error("reading the steps of the clock", e))?;
+    Ok(keys.iter().filter_map(|key| key.strip_prefix(STEP_BACK)?.parse().ok()).map(Seq).collect())
 }

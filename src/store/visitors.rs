@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension, Row};
 
 use crate::base::error::Result;
-use crate::base::id::{ClientId, Seq};
+use crate::base::id::ClientId;
 use crate::base::time::Millis;
 use crate::domain::consent::Standing;
 use crate::domain::visitor::{Rights, Visitor};
+use crate::store::ages::Range;
 use crate::store::{ReadTx, WriteTx, open};
 
 const COLUMNS: &str = "visitor_id, site_id, key, visitor_ref, first_seq, first_seen_at, last_seen_at, visit_count, \
@@ -229,16 +230,16 @@ pub fn any_visit(tx: &ReadTx<'_>, visitor_id: i64) -> Result<bool> {
         .map_err(|e| open::error("looking for a visitor's visits", e))
 }
 
-/// Visitors without a visit, last seen before `before` and first seen below the event `below`, at most `limit`
-/// (retention). The bound keeps the search among visitors older than every stored event.
-pub fn without_visits(tx: &ReadTx<'_>, before: Millis, below: Seq, limit: i64) -> Result<Vec<Visitor>> {
+/// Visitors of a range without a visit, last seen before `before`, at most `limit` (retention). The range keeps the search
+/// among visitors older than stored events.
+pub fn without_visits(tx: &ReadTx<'_>, before: Millis, range: Range, limit: i64) -> Result<Vec<Visitor>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM visitors w WHERE visitor_id < ?2 AND last_seen_at < ?1 \
-         AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id) LIMIT ?3"
+        "SELECT {COLUMNS} FROM visitors w WHERE visitor_id > ?2 AND visitor_id <= ?3 AND last_seen_at < ?1 \
+         AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id) LIMIT ?4"
     );
     tx.conn()
         .prepare_cached(&sql)
-        .and_then(|mut s| s.query_map((before, below, limit), from_row)?.collect())
+        .and_then(|mut s| s.query_map((before, range.after, range.upto, limit), from_row)?.collect())
         .map_err(|e| open::error("finding visitors without visits", e))
 }
 

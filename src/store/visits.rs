@@ -13,6 +13,7 @@ use crate::base::time::Millis;
 use crate::domain::event::Stream;
 use crate::domain::visit::{EndReason, Visit, VisitOptions};
 use crate::domain::visitor::Rights;
+use crate::store::ages::Range;
 use crate::store::{ReadTx, WriteTx, open, row};
 
 /// Columns in the order of [`from_row`].
@@ -391,14 +392,14 @@ pub fn end_earlier_epochs(tx: &WriteTx<'_>, epoch_id: i64, limit: i64) -> Result
     Ok(n)
 }
 
-/// Ended visits that have no events any more, begun before the event `below`, at most `limit`. (A visit's number is that of
-/// its first event: from there on every visit has events.)
-pub fn without_events(tx: &ReadTx<'_>, below: Seq, after: i64, limit: i64) -> Result<Vec<Visit>> {
+/// Ended visits of a range that have no events any more, at most `limit`. (A visit's number is that of its first event: a
+/// range that ends before the first event there is takes no visit with events in.)
+pub fn without_events(tx: &ReadTx<'_>, range: Range, limit: i64) -> Result<Vec<Visit>> {
     query(
         tx,
-        "WHERE v.visit_id < ?1 AND v.visit_id > ?2 AND v.ended_at IS NOT NULL \
+        "WHERE v.visit_id > ?1 AND v.visit_id <= ?2 AND v.ended_at IS NOT NULL \
          AND NOT EXISTS (SELECT 1 FROM events e WHERE e.visit_id = v.visit_id) ORDER BY v.visit_id LIMIT ?3",
-        (below, after, limit),
+        (range.after, range.upto, limit),
     )
 }
 

@@ -2,7 +2,7 @@
 //! means. Invariants: a job's `done` is called exactly once, and with success only after COMMIT is on disk; a commit group
 //! runs without savepoints: if a job fails after it began to write, the group is rolled back and replayed one by one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,10 +12,13 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::time::Clock;
+use crate::base::time::{Clock, HOUR_MS, Millis};
 use crate::store::held::Held;
 use crate::store::keys::{self, Custody, Keys};
-use crate::store::{Identity, ReadTx, StoreOptions, WriteTx, meta, open, rights_log};
+use crate::store::{Identity, ReadTx, StoreOptions, WriteTx, ages, meta, open, rights_log};
+
+/// A clock that went back by more leaves a note of where it did: retention looks behind it. Less delays removal by as much.
+const STEP_BACK_MS_MIN: i64 = HOUR_MS;
 
 /// Work for the pen. It may run twice: after a rollback it runs again alone.
 trait Job: Send {
@@ -112,8 +115,9 @@ impl Pen {
         });
         let held = RefCell::new(Held::at(meta::last_seq(&conn)?));
         let custody = custody.map(RefCell::new);
+        let newest = Cell::new(ages::newest(&ReadTx::new(&conn))?.unwrap_or_default());
         let (options, told) = (options.clone(), Arc::clone(&shared));
-        let nib = Nib { conn, window, custody, held, identity, clock, options, shared: told };
+        let nib = Nib { conn, window, custody, held, newest, identity, clock, options, shared: told };
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || nib.live())
@@ -192,6 +196,8 @@ struct Nib {
     window: open::Window,
     custody: Option<RefCell<Custody>>,
     held: RefCell<Held>,
+    /// The time of the last group.
+    newest: Cell<Millis>,
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
     options: StoreOptions,
@@ -296,6 +302,9 @@ impl Nib {
             identity: &self.identity,
             now: self.clock.now(),
         };
+        if tx.now.plus(STEP_BACK_MS_MIN) < self.newest.get() {
+            meta::stepped_back(&tx, tx.last_seq())?;
+        }
         let mut results = Vec::with_capacity(group.len());
         for job in group.iter_mut() {
             let before = self.held.borrow().writes;
@@ -315,6 +324,7 @@ impl Nib {
             keys::before_commit(&tx, custody)?;
         }
         self.sql("COMMIT")?;
+        self.newest.set(tx.now);
         if let Some(custody) = &self.custody {
             custody.borrow_mut().committed();
         }

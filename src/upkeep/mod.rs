@@ -22,6 +22,7 @@ mod keys;
 mod loss;
 pub mod options;
 pub mod quota;
+mod ranges;
 mod removal;
 mod retention;
 mod snapshot;

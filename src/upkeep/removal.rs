@@ -115,6 +115,11 @@ impl<'a, 'c> Removal<'a, 'c> {
         Ok(Removal { tx, reason, delivered, began: tx.changes(), room, gone: Gone::default(), lost: Lost::default() })
     }
 
+    /// The transaction it removes in.
+    pub(in crate::upkeep) fn tx(&self) -> &'a WriteTx<'c> {
+        self.tx
+    }
+
     /// Rows this step may still change.
     pub(in crate::upkeep) fn left(&self) -> i64 {
         self.room - i64::try_from(self.tx.changes() - self.began).unwrap_or(i64::MAX)

@@ -8,13 +8,12 @@ use crate::base::id::Seq;
 use crate::base::time::{DAY_MS, Millis};
 use crate::domain::event::Lane;
 use crate::domain::line::HoleReason;
-use crate::store::{
-    ReadTx, ages, attempts, audit, counts, departed, events, identities, imports, meta, refusals, sites,
-};
+use crate::store::ages::Range;
+use crate::store::{ReadTx, ages, attempts, audit, counts, departed, identities, imports, meta, refusals, sites};
 use crate::upkeep::guard::{Allowance, Verdict, confirmed};
 use crate::upkeep::options::RetentionOptions;
 use crate::upkeep::removal::{Gone, Removal};
-use crate::upkeep::{CONFIRMED, Report, Round, folders, loss, visits_old};
+use crate::upkeep::{CONFIRMED, Report, Round, folders, loss, ranges, visits_old};
 
 /// Days that attempts to send stay.
 const ATTEMPTS_DAYS: u32 = 90;
@@ -282,16 +281,27 @@ fn identities(round: &Round<'_>, cut: Millis) -> Result<i64> {
 }
 
 fn oldest_line(tx: &ReadTx<'_>, lane: Lane) -> Result<Option<Millis>> {
-    Ok(ages::frozen(tx, lane, Seq(0), 1)?.pop().map(|line| line.received))
+    ranges::earliest(tx, |range| {
+        let first = ages::frozen(tx, lane, range, 1)?;
+        Ok(first.first().map(|line| line.received))
+    })
 }
 
 /// Frozen lines of a lane, but for the snapshots of visits, which go with their visit.
 fn lines(round: &Round<'_>, lane: Lane, cut: Millis) -> Result<i64> {
-    let mut after = Seq(0);
+    let mut sum = 0;
+    for range in round.up.store().read(ranges::all)? {
+        sum += lines_of(round, lane, range, cut)?;
+    }
+    Ok(sum)
+}
+
+fn lines_of(round: &Round<'_>, lane: Lane, range: Range, cut: Millis) -> Result<i64> {
+    let mut after = range.after;
     let mut sum = 0;
     while round.go_on() {
-        let page = round.up.store().read(|tx| ages::frozen(tx, lane, after, round.rows()))?;
-        let old: Vec<_> = page.into_iter().take_while(|line| line.received < cut).collect();
+        let page = round.up.store().read(|tx| ages::frozen(tx, lane, Range { after, ..range }, round.rows()))?;
+        let old: Vec<_> = page.into_iter().filter(|line| line.received < cut).collect();
         let Some(last) = old.last().map(|line| line.seq) else { break };
         let delivered = round.delivered()?;
         let (gone, done) = round.step(move |tx, rows| {
@@ -319,11 +329,6 @@ fn ledger(round: &Round<'_>, cut: Millis) -> Result<i64> {
             Ok(Gone { others, ..Gone::default() })
         })
     })
-}
-
-/// Where removing visits ends: every visit begun below has no event any more, unless it still has.
-pub(in crate::upkeep) fn first_event(tx: &ReadTx<'_>) -> Result<Seq> {
-    Ok(events::oldest(tx, Seq(0), 1)?.first().map_or(Seq(i64::MAX), |e| e.seq))
 }
 
 /// When somebody last said that the clock is right.

@@ -11,7 +11,7 @@ use crate::domain::event::Lane;
 use crate::store::{ReadTx, ages, tallies};
 use crate::upkeep::guard::Verdict;
 use crate::upkeep::removal::Delivered;
-use crate::upkeep::{CARES, Upkeep};
+use crate::upkeep::{CARES, Upkeep, ranges};
 
 /// Share of the retention time at which unsent rows are warned of, percent.
 pub const WARN_PERCENT: i64 = 75;
@@ -68,8 +68,9 @@ impl Upkeep {
         let (guard, _) = self.verdict()?;
         let now = self.store().now();
         let keep_ms = now.since(now.months_earlier(self.plan().retention.visits_months)).max(1);
-        let (totals, oldest_at, oldest_unsent_at) =
-            self.store().read(|tx| Ok((tallies::all(tx)?, ages::events(tx)?, unsent(tx, self)?)))?;
+        let (totals, oldest_at, oldest_unsent_at) = self.store().read(|tx| {
+            Ok((tallies::all(tx)?, ranges::earliest(tx, |range| ages::events(tx, range))?, unsent(tx, self)?))
+        })?;
         let unsent_age_percent = oldest_unsent_at.map_or(0, |at| now.since(at).max(0).saturating_mul(100) / keep_ms);
         let state = self.state();
         let measure = state.measure;

@@ -1,33 +1,37 @@
 //! Removes old events, then visits of which none are left, then visitors without a visit, then user agents nobody has.
-//! Must never remove a parent before its children. Invariant: events go oldest first, up to the first young one.
+//! Must never remove a parent before its children. Invariant: events go oldest first, up to the first young ones; where the
+//! clock went back, removing begins anew behind that place (`ranges.rs`).
 
 use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::base::time::Millis;
 use crate::domain::line::HoleReason;
 use crate::domain::visit::Visit;
+use crate::store::ages::Range;
 use crate::store::{ReadTx, WriteTx, agents, ages, events, visitors, visits};
-use crate::upkeep::Round;
 use crate::upkeep::removal::{Delivered, Gone, Removal};
-use crate::upkeep::retention::{first_event, repeat};
+use crate::upkeep::retention::repeat;
+use crate::upkeep::{Round, ranges};
 
 /// When the oldest event, or else the oldest visit or visitor left behind, was last received.
 pub(in crate::upkeep) fn oldest(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
-    let first = first_event(tx)?;
-    let all = [ages::events(tx)?, ages::bare_visits(tx, first)?, ages::bare_visitors(tx, first)?];
-    Ok(all.into_iter().flatten().min())
+    ranges::earliest(tx, |range| {
+        let bare = ranges::bare(tx, range)?;
+        let all = [ages::events(tx, range)?, ages::bare_visits(tx, bare)?, ages::bare_visitors(tx, bare)?];
+        Ok(all.into_iter().flatten().min())
+    })
 }
 
 pub(in crate::upkeep) fn clear(round: &Round<'_>, cut: Millis) -> Result<i64> {
     let mut sum = repeat(round, || {
         let delivered = round.delivered()?;
-        round.step(move |tx, rows| old_events(tx, delivered, cut, rows))
+        round.step(move |tx, rows| each_range(tx, delivered, rows, |removal, range| old_events(removal, range, cut)))
     })?;
     let due = move |visit: &Visit| visit.last_received < cut;
     sum += bare_visits(round, HoleReason::Retention, "retention", due)?;
     sum += repeat(round, || {
         let delivered = round.delivered()?;
-        round.step(move |tx, rows| old_visitors(tx, delivered, cut, rows))
+        round.step(move |tx, rows| each_range(tx, delivered, rows, |removal, range| old_visitors(removal, range, cut)))
     })?;
     if sum > 0 {
         sum += repeat(round, || {
@@ -38,14 +42,30 @@ pub(in crate::upkeep) fn clear(round: &Round<'_>, cut: Millis) -> Result<i64> {
     Ok(sum)
 }
 
-fn old_events(tx: &WriteTx<'_>, delivered: Delivered, cut: Millis, rows: i64) -> Result<Gone> {
+/// One step: what is old in each range, until there is no more room.
+fn each_range(
+    tx: &WriteTx<'_>,
+    delivered: Delivered,
+    rows: i64,
+    clear: impl Fn(&mut Removal<'_, '_>, Range) -> Result<bool>,
+) -> Result<Gone> {
     let mut removal = Removal::begin(tx, HoleReason::Retention, delivered, rows)?;
-    for event in events::oldest(tx, Seq(0), rows)?.iter().take_while(|e| e.received < cut) {
-        if !removal.event(event)? {
+    for range in ranges::all(tx)? {
+        if !clear(&mut removal, range)? {
             break;
         }
     }
     removal.finish("retention")
+}
+
+fn old_events(removal: &mut Removal<'_, '_>, range: Range, cut: Millis) -> Result<bool> {
+    let page = events::oldest(removal.tx(), range.after, ages::LOOK_ROWS)?;
+    for event in page.iter().filter(|e| e.seq <= range.upto && e.received < cut) {
+        if !removal.event(event)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Visits of which no event is left, where `due` agrees. (Looked for by a reader, so that the pen is not kept.)
@@ -55,11 +75,25 @@ pub(in crate::upkeep) fn bare_visits(
     name: &'static str,
     due: impl Fn(&Visit) -> bool,
 ) -> Result<i64> {
-    let (mut after, mut sum) = (0, 0);
+    let mut sum = 0;
+    for range in round.up.store().read(ranges::all)? {
+        sum += bare_visits_of(round, range, (reason, name), &due)?;
+    }
+    Ok(sum)
+}
+
+fn bare_visits_of(
+    round: &Round<'_>,
+    range: Range,
+    (reason, name): (HoleReason, &'static str),
+    due: &impl Fn(&Visit) -> bool,
+) -> Result<i64> {
+    let (mut after, mut sum) = (range.after, 0);
     while round.go_on() {
         let rows = round.rows();
-        let page = round.up.store().read(|tx| visits::without_events(tx, first_event(tx)?, after, rows))?;
-        let Some(last) = page.last().map(|visit| visit.id) else { break };
+        let find = |tx: &ReadTx<'_>| visits::without_events(tx, Range { after, ..ranges::bare(tx, range)? }, rows);
+        let page = round.up.store().read(find)?;
+        let Some(last) = page.last().map(|visit| Seq(visit.id)) else { break };
         let old: Vec<Visit> = page.into_iter().filter(|visit| due(visit)).collect();
         if old.is_empty() {
             after = last;
@@ -83,12 +117,12 @@ pub(in crate::upkeep) fn bare_visits(
     Ok(sum)
 }
 
-fn old_visitors(tx: &WriteTx<'_>, delivered: Delivered, cut: Millis, rows: i64) -> Result<Gone> {
-    let mut removal = Removal::begin(tx, HoleReason::Retention, delivered, rows)?;
-    for visitor in visitors::without_visits(tx, cut, first_event(tx)?, rows)? {
+fn old_visitors(removal: &mut Removal<'_, '_>, range: Range, cut: Millis) -> Result<bool> {
+    let tx = removal.tx();
+    for visitor in visitors::without_visits(tx, cut, ranges::bare(tx, range)?, removal.left().max(1))? {
         if !removal.visitor(&visitor)? {
-            break;
+            return Ok(false);
         }
     }
-    removal.finish("retention")
+    Ok(true)
 }

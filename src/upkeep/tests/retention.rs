@@ -7,11 +7,11 @@ use crate::base::time::{DAY_MS, HOUR_MS, MINUTE_MS, Millis};
 use crate::domain::consent::{Action, Purposes};
 use crate::domain::event::{Attribute, DataType, Lane};
 use crate::domain::line::{HoleReason, LineKind};
-use crate::domain::stored::SessionRow;
+use crate::domain::stored::{EventRow, SessionRow};
 use crate::store::identities::Association;
 use crate::store::{
-    counts, decisions, departed, events, frozen, holes, identities, imports, meta, pages, personal, sessions, sites,
-    space, visitors, visits,
+    WriteTx, counts, decisions, departed, events, frozen, holes, identities, imports, meta, pages, personal, sessions,
+    sites, space, visitors, visits,
 };
 use crate::upkeep::Upkeep;
 
@@ -110,6 +110,62 @@ fn what_was_delivered_goes_without_a_trace() {
     assert!(world.read(holes::totals).is_empty());
     assert!(world.lines(Lane::Consent, LineKind::Loss).is_empty());
     assert_eq!(upkeep.status().unwrap().oldest_unsent_at, None);
+}
+
+#[test]
+fn what_was_received_under_a_clock_that_was_ahead_holds_nothing_back() {
+    let world = World::new();
+    let ahead = 90 * DAY_MS;
+    let (_, before) = world.visit("before", 2);
+    world.clock.advance(ahead);
+    let (_, future) = world.visit("future", 2);
+    let line = |tx: &WriteTx<'_>| frozen::note(tx, LineKind::Clock, &serde_json::json!({}));
+    world.write(line);
+    world.clock.advance(-ahead);
+    let (_, after) = world.visit("after", 2);
+    world.write(line);
+    let lines = || world.lines(Lane::Consent, LineKind::Clock).len();
+    let upkeep = world.settled();
+    let told = lines();
+    upkeep.confirm().unwrap();
+    until(&world, months_later(13).plus(HOUR_MS));
+    upkeep.run_once(true).unwrap();
+    upkeep.confirm().unwrap();
+    upkeep.run_once(true).unwrap();
+    assert_eq!(world.events(), 2, "only what its stamp says is young");
+    let there = |visit| world.read(|tx| visits::get(tx, visit)).is_some();
+    assert_eq!([before, future, after].map(there), [false, true, false]);
+    assert_eq!(world.read(visitors::count), 1);
+    assert_eq!(upkeep.status().unwrap().oldest_at, Some(START.plus(ahead)));
+    until(&world, months_later(36).plus(HOUR_MS));
+    upkeep.confirm().unwrap();
+    upkeep.run_once(true).unwrap();
+    assert_eq!(world.events(), 0);
+    assert_eq!(lines(), told - 1, "and so with lines: the one behind it went");
+}
+
+#[test]
+fn a_row_that_was_under_way_when_the_clock_went_back_holds_nothing_back() {
+    let world = World::new();
+    world.clock.advance(90 * DAY_MS);
+    world.visit("ahead", 1);
+    world.clock.advance(-90 * DAY_MS);
+    world.visit("first", 1);
+    // received before the step, written after it
+    let ahead = START.plus(90 * DAY_MS);
+    world.write(move |tx| {
+        let last = events::oldest(tx, Seq(0), 10)?.pop().unwrap();
+        let row = events::get(tx, last.seq)?.unwrap();
+        let late = EventRow { seq: tx.next_seq(), event_id: ClientId::new("late"), received: ahead, ..row };
+        events::insert(tx, late);
+        Ok(())
+    });
+    world.visit("second", 1);
+    let upkeep = world.settled();
+    until(&world, months_later(13).plus(HOUR_MS));
+    upkeep.confirm().unwrap();
+    upkeep.run_once(true).unwrap();
+    assert_eq!(world.events(), 2);
 }
 
 #[test]
