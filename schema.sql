@@ -486,7 +486,7 @@ CREATE INDEX frozen_visitor ON frozen (visitor_id) WHERE visitor_id IS NOT NULL;
 
 -- Sealed batches: boundaries, digest, chain, the signed part as exact bytes. Rendered when put, never stored as lines.
 -- owner: src/store/batches.rs
--- retention: [retention] ledger_months
+-- retention: [retention] ledger_months once every required target has it; the newest of a lane and epoch stays
 -- personal: no
 CREATE TABLE batches (
   epoch_id    INTEGER NOT NULL REFERENCES epochs (epoch_id),
@@ -532,7 +532,7 @@ CREATE TABLE holes (
 
 -- How far each target has each lane: put, and acknowledged.
 -- owner: src/store/cursors.rs
--- retention: while the target is configured
+-- retention: while the target is configured, and until its last attempt is forgotten
 -- personal: no
 CREATE TABLE cursors (
   target     TEXT    NOT NULL,

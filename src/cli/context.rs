@@ -102,6 +102,8 @@ pub struct Context {
     pub verify: Box<VerifyFn>,
     /// Keeps `stop` open where nobody else does.
     pub open: Option<Sender<()>>,
+    /// Keep open what the composed program waits on besides: closed with `open`.
+    pub stops: Vec<Sender<()>>,
 }
 
 fn missing<T>(what: &str) -> Result<T> {
@@ -128,6 +130,7 @@ impl Context {
             import: Box::new(|_, _, _| missing("importing")),
             verify: Box::new(|_, _| missing("verifying")),
             open: Some(open),
+            stops: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::config::basics::reachable;
 use crate::config::findings::Findings;
-use crate::domain::address::origin_host;
+use crate::domain::address::written_origin;
 use crate::domain::consent::{LawfulBasis, PurposeBook, WithoutConsent};
 use crate::domain::network::Networks;
 use crate::domain::site::{ConsentSource, KeepIp, PurposeOptions, Site, SiteOptions};
@@ -84,11 +84,11 @@ fn origins(config: &Config, site: &SiteOptions, at: &str, findings: &mut Finding
                 "\"*\" would let any page in the world send",
                 "name each origin, for example \"https://shop.example\"",
             );
-        } else if origin_host(origin).is_none() {
+        } else if let Err(what) = written_origin(origin) {
             findings.error(
                 key,
-                format!("{origin:?} is no origin as a browser writes it"),
-                "write scheme and host in lower case, without path, slash or the scheme's own port: \"https://shop.example\"",
+                format!("{origin:?} can never match: {what}"),
+                "write scheme, host and, if it is not the scheme's own, the port: \"https://shop.example\"",
             );
         }
     }

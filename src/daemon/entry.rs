@@ -4,7 +4,10 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use crate::base::error::{Error, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::base::error::{Error, Result, io};
 use crate::cli::check::{Checked, Finding, Severity as CliSeverity};
 use crate::cli::context::{Context, Fault, ImportRequest, Told, Verified, VerifyRequest};
 use crate::cli::{self, Args, Desk};
@@ -38,7 +41,34 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<u8> {
         log::warn!("configuration: {problem}");
     }
     let config = loaded.usable()?;
-    cli::run(args, context(config)?)
+    let mut context = context(config)?;
+    if matches!(args.command, cli::Command::Import(_) | cli::Command::Tail(_)) {
+        listen(&mut context)?;
+    }
+    cli::run(args, context)
+}
+
+/// SIGINT and SIGTERM end what goes on for long in good order: an import with its tally. Told twice, the program ends as it
+/// would have without us: it may be waiting for a line that never comes. Errors: `Storage`.
+fn listen(context: &mut Context) -> Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| io("listening for signals", e))?;
+    let open = context.open.take();
+    let stops = std::mem::take(&mut context.stops);
+    let wait = move || {
+        let mut told = signals.forever();
+        told.next();
+        drop((open, stops)); // whoever waits on them is told by their end
+        if let Some(signal) = told.next()
+            && let Err(error) = signal_hook::low_level::emulate_default_handler(signal)
+        {
+            log::error!("ending on a second signal: {error}");
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .map(|_| ())
+        .map_err(|e| io("starting the thread that waits for signals", e))
 }
 
 /// `serve` logs what the configuration says; other commands speak by their output, so only what goes wrong is logged.
@@ -82,12 +112,14 @@ fn context(config: Config) -> Result<Context> {
         root_key_file: config.personal.root_key_file.clone(),
     };
     let (serving, opening, verifying) = (config.clone(), config.clone(), config.clone());
+    let (end, stop) = Stop::pair();
     Ok(Context {
+        stops: vec![end],
         history,
         wal_bytes_max: Some(config.store.wal_bytes_max),
         serve: Box::new(move |out: &mut dyn Write| serve(&serving, out)),
         open_here: Box::new(move || Ok(Box::new(Alone(Some(Here::open(&opening)?))) as Box<dyn Desk>)),
-        import: Box::new(move |request, desk, told| import(&sites, request, desk, told)),
+        import: Box::new(move |request, desk, told| import(&sites, &stop, request, desk, told)),
         verify: Box::new(move |request, told| verify(&verifying, request, told)),
         ..bare(&config)
     })
@@ -113,7 +145,13 @@ impl Drop for Alone {
     }
 }
 
-fn import(sites: &[Site], request: &ImportRequest, desk: &mut dyn Desk, told: &mut Told<'_>) -> Result<Tally> {
+fn import(
+    sites: &[Site],
+    stop: &Stop,
+    request: &ImportRequest,
+    desk: &mut dyn Desk,
+    told: &mut Told<'_>,
+) -> Result<Tally> {
     let site = sites.iter().find(|site| site.answers_to(&request.options.site)).or(match sites {
         [only] if request.options.site.is_empty() => Some(only),
         _ => None,
@@ -122,11 +160,11 @@ fn import(sites: &[Site], request: &ImportRequest, desk: &mut dyn Desk, told: &m
         Error::invalid(format!("unknown site {:?}", request.options.site)).remedy("name a configured site with --site")
     })?;
     let options = crate::ingest::import::ImportOptions { site: site.id().to_owned(), ..request.options.clone() };
-    let (deriver, stop) = (Deriver::new(), Stop::never());
+    let deriver = Deriver::new();
     let mut send = |method: &str, target: &str, body: Vec<u8>| desk.send(method, target, &[], body);
-    let mut sink = DeskSink { options: &options, send: &mut send, stop: &stop };
+    let mut sink = DeskSink { options: &options, send: &mut send, stop };
     let shape = |line: &LogLine<'_>, visitor| page_view(&deriver, site, line, visitor);
-    let import = Import { options: &options, sink: &mut sink, shape: &shape, stop: &stop, progress: told };
+    let import = Import { options: &options, sink: &mut sink, shape: &shape, stop, progress: told };
     let tally = import.run(&request.sources)?;
     sink.done()?;
     Ok(tally)

@@ -248,6 +248,26 @@ pub fn origin_host(origin: &str) -> Option<(String, String, Option<u16>)> {
     (!refused && written == origin).then(|| (url.scheme().to_owned(), host.to_owned(), url.port_or_known_default()))
 }
 
+/// Scheme, host and port of an origin as a person writes it: brought to the form browsers send (lower case, without the
+/// scheme's own port). Errors: what is behind or before it that no browser ever sends.
+pub fn written_origin(text: &str) -> Result<(String, String, Option<u16>), &'static str> {
+    let unreadable = "it is not a scheme and a host";
+    let Ok(url) = Url::parse(text) else { return Err(unreadable) };
+    if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
+        return Err("an origin has no user name and no password");
+    }
+    if REFUSED_SCHEMES.contains(&url.scheme()) || url.scheme() == "file" {
+        return Err("pages of that scheme tell no origin");
+    }
+    let Some((_, rest)) = text.split_once("://") else { return Err(unreadable) };
+    if rest.contains(['/', '?', '#', '\\']) {
+        return Err("an origin ends with its host or port: no slash and no path behind it");
+    }
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+    origin_host(&format!("{}://{host}{port}", url.scheme())).ok_or(unreadable)
+}
+
 /// Whether a host is this machine: `localhost` and names below it (RFC 6761, 6.3), 127.0.0.0/8, ::1, with or without brackets.
 pub fn is_loopback_host(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();

@@ -374,6 +374,10 @@ fn deny(d: &Decision, standing: &Standing, bases: &BasisTable) -> Change {
     let mut after = standing.clone();
     after.granted = standing.granted.without(gone);
     after.denied = standing.denied.with(gone);
+    if !gone.is_none() {
+        // what is left rests on this decision now: a signal lowers it unless this one was taken with the signal shown
+        after.signal_shown = d.signal_shown;
+    }
     // a floor under a purpose that was never in force covers no row and harms none
     let denied = gone.without(standing.denied);
     Change {

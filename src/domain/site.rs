@@ -175,7 +175,7 @@ impl Site {
         let Some((scheme, host, port)) = crate::domain::address::origin_host(origin) else { return false };
         self.options.allowed_origins.iter().any(|allowed| match allowed.as_str() {
             "loopback" => crate::domain::address::is_loopback_host(&host),
-            other => crate::domain::address::origin_host(other) == Some((scheme.clone(), host.clone(), port)),
+            other => crate::domain::address::written_origin(other) == Ok((scheme.clone(), host.clone(), port)),
         })
     }
 }

@@ -175,3 +175,19 @@ pub(in crate::forward) fn skip(store: &Store, target: &str, due: &Due, attempt_i
         frozen::note(tx, LineKind::Loss, &body).map(|_| ())
     })
 }
+
+/// Passes over batches that were removed, years after every required target had them, before this one got them: told as
+/// a loss.
+pub(in crate::forward) fn pass_gap(store: &Store, target: &str, due: &Due) -> Result<()> {
+    let (target, due) = (target.to_owned(), due.clone());
+    store.pen().call(move |tx| {
+        let (epoch_id, key) = (due.epoch.id, due.key());
+        let before = cursors::get(tx, &target, epoch_id, key.lane)?;
+        let last_no = key.batch_no - 1;
+        let passed = Cursor { put_no: last_no, acked_no: last_no, ..Cursor::default() };
+        cursors::put(tx, &target, epoch_id, key.lane, &passed)?;
+        let (reason, origin) = (HoleReason::Retention.word(), (key.edge, key.epoch));
+        let body = LossBody::of_batches(&target, reason, origin, key.lane, (before.put_no + 1, last_no), None);
+        frozen::note(tx, LineKind::Loss, &body).map(|_| ())
+    })
+}

@@ -36,7 +36,8 @@ impl Due {
 pub(in crate::forward) fn next_in_lane(tx: &ReadTx<'_>, target: &str, lane: Lane) -> Result<Option<Due>> {
     for epoch in epochs::all(tx)? {
         let cursor = cursors::get(tx, target, epoch.id, lane)?;
-        if let Some(batch) = batches::get(tx, epoch.id, lane, cursor.put_no + 1)? {
+        // the next one there is: what every required target had may be gone before a new target began
+        if let Some(batch) = batches::list(tx, epoch.id, lane, cursor.put_no, 1)?.pop() {
             return Ok(Some(Due { epoch, batch, cursor }));
         }
     }
@@ -78,6 +79,11 @@ impl Forwarder {
         while !self.bell.stopped() {
             let now = (!force).then(|| self.clock.now());
             let Some(due) = self.store.read(|tx| next(tx, target.name(), now, &failed))? else { break };
+            if due.batch.batch_no > due.cursor.put_no + 1 {
+                expire::pass_gap(&self.store, target.name(), &due)?;
+                report.expired += 1;
+                continue;
+            }
             match self.begin(target, &due)? {
                 Begun::ConsentFirst => {}
                 Begun::Go { attempt_id, again, at } => {

@@ -9,7 +9,7 @@ use crate::domain::attributes;
 use crate::domain::clock::{self, ClockState};
 use crate::domain::consent::{Ask, Denial, Purposes, Refusal, Signals, Standing, Verdict, WithoutConsent};
 use crate::domain::count::Cell;
-use crate::domain::event::{Event, Fate};
+use crate::domain::event::{Act, Event, Fate};
 use crate::domain::referrer::Referrer;
 use crate::domain::site::Seat;
 use crate::domain::stored::EventRow;
@@ -318,8 +318,14 @@ impl Kept<'_, '_> {
         self.rules.personal_sealed && self.rights.flags.has(Purposes::PERSONAL)
     }
 
+    /// Names of the personal fields that are not kept: for want of the right, or because this event has no place for them.
     fn withheld(&self) -> Vec<&'static str> {
-        if self.personal_kept() { Vec::new() } else { self.ev.personal.fields() }
+        let mut fields = self.ev.personal.fields();
+        if self.personal_kept() {
+            // only these two tie a visitor to an identity; of any other event it is left out, and said so
+            fields.retain(|field| *field == "identity" && !matches!(self.ev.act, Act::SignIn | Act::UserInfo));
+        }
+        fields
     }
 
     fn keep_personal(&self, visitor: &Visitor, seq: Seq) -> Result<()> {

@@ -21,8 +21,10 @@ use crate::ingest::record::{From, Outcome};
 use crate::ingest::shape::{Authority, Origin};
 use crate::ingest::wire::Item;
 use crate::store::decisions::Actor;
-use crate::store::imports;
+use crate::store::{imports, tallies};
 
+/// Counts files whose name and content were taken before.
+const REPEATED: &str = "spool.repeated_files";
 /// Lines of one commit.
 const LINES_PER_STEP: usize = 500;
 
@@ -95,6 +97,14 @@ impl Ingest {
         let (numbers, lines): (Vec<usize>, Vec<&[u8]>) =
             (1..).zip(bytes.split(|b| *b == b'\n')).filter(|(_, line)| !blank(line)).unzip();
         let before = self.store.read(|tx| imports::spooled(tx, &name, &digest))?.unwrap_or(0);
+        if !lines.is_empty() && usize::try_from(before).is_ok_and(|before| before >= lines.len()) {
+            // or it was stopped between commit and removal: then it is this very file, and nothing is missing
+            log::warn!(
+                "spool: all {before} lines of {name} were taken before, under the same name; nothing of it is taken again; \
+                 give each file a name of its own, for example with the time in it"
+            );
+            self.store.pen().call(|tx| tallies::add(tx, REPEATED, 1))?;
+        }
         let mut done = Spooled { lines: lines.len(), taken_before: usize::try_from(before).unwrap_or(0), rejected: 0 };
         let mut rejected = Vec::new();
         for (step, chunk) in lines.chunks(LINES_PER_STEP).enumerate() {

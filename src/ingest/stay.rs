@@ -92,6 +92,15 @@ pub(in crate::ingest) fn find_or_open(kept: &Kept<'_, '_>, visitor: &mut Visitor
             join(kept, &mut visit, seq);
             Ok((visit, false))
         }
+        Placement::Open { .. } if matches!(ev.act, Act::VisitEnded(_)) && known.iter().any(living) => {
+            // contract 3: a visit ends by its own signal, and a signal is no activity. One that comes when the visit is over
+            // ends nothing, and must not make a visit of a single "I am gone": it is kept with the visit it is about.
+            let reach = |v: &Visit| (kept.at.since(v.last_active).max(v.started.since(kept.at)).max(0), v.id);
+            let nearest = known.into_iter().filter(|v| living(v)).min_by_key(reach);
+            let mut visit = nearest.expect("invariant: one is living");
+            tag_along(kept, &mut visit, seq);
+            Ok((visit, false))
+        }
         Placement::Open { ends } => {
             let known = known.into_iter().enumerate().filter(|(_, v)| living(v)).collect();
             end_others(kept, known, ends, seq);
@@ -128,15 +137,20 @@ fn join(kept: &Kept<'_, '_>, visit: &mut Visit, seq: Seq) {
     if kept.ev.act.is_activity() {
         visit.last_active = visit.last_active.max(kept.at);
     }
+    tag_along(kept, visit, seq);
+    if let Some((_, EndReason::Idle)) = visit.end {
+        visit.end = Some((visit.due(&kept.rules.visits), EndReason::Idle));
+    }
+    mark(kept, visit);
+}
+
+/// What an event changes in its visit even where it moves none of its marks.
+fn tag_along(kept: &Kept<'_, '_>, visit: &mut Visit, seq: Seq) {
     visit.last_received = visit.last_received.max(kept.from.received);
     visit.event_count += 1;
     visit.last_seq = seq;
     visit.rights.flags = visit.rights.flags.and(kept.rights.flags);
     visit.rights.exempt |= kept.rights.exempt;
-    if let Some((_, EndReason::Idle)) = visit.end {
-        visit.end = Some((visit.due(&kept.rules.visits), EndReason::Idle));
-    }
-    mark(kept, visit);
 }
 
 /// What any event may add to its visit: a search, a device it did not tell before, its end.

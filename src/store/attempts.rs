@@ -46,6 +46,14 @@ pub fn count(tx: &ReadTx<'_>, target: &str, epoch_id: i64, lane: Lane, batch_no:
         .map_err(|e| open::error("counting attempts", e))
 }
 
+/// Is any attempt at a target remembered? (Looks through the table: ask seldom.)
+pub fn any_of(tx: &ReadTx<'_>, target: &str) -> Result<bool> {
+    tx.conn()
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM attempts WHERE target = ?1)")
+        .and_then(|mut s| s.query_row([target], |r| r.get(0)))
+        .map_err(|e| open::error("looking for attempts", e))
+}
+
 /// An attempt: target, the decision it was checked against, when it began, how it ended.
 pub type Attempt = (String, Seq, Millis, Option<String>);
 

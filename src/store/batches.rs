@@ -162,22 +162,38 @@ pub fn behind(tx: &ReadTx<'_>, epoch_id: i64, lane: Lane, after_no: i64) -> Resu
     Ok((lines, earliest))
 }
 
-/// Deletes the oldest batches of a lane and epoch sealed before `before`, up to number `upto_no` and at most `limit`;
-/// returns how many. The newest batch stays: the next one's chain begins at it.
-pub fn delete_before(
-    tx: &WriteTx<'_>,
-    epoch_id: i64,
-    lane: Lane,
-    before: Millis,
-    upto_no: i64,
-    limit: i64,
-) -> Result<usize> {
-    tx.execute(
-        "DELETE FROM batches WHERE epoch_id = ?1 AND lane = ?2 AND batch_no IN (SELECT batch_no FROM batches \
-         WHERE epoch_id = ?1 AND lane = ?2 AND batch_no <= ?4 AND sealed_at < ?3 \
-         AND batch_no < (SELECT max(batch_no) FROM batches WHERE epoch_id = ?1 AND lane = ?2) ORDER BY batch_no LIMIT ?5)",
-        (epoch_id, lane.code(), before, upto_no, limit),
-    )
+/// A batch as removing it sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgedBatch {
+    /// Its number.
+    pub batch_no: i64,
+    /// First and last line.
+    pub seqs: (Seq, Seq),
+    /// When it was sealed.
+    pub sealed_at: Millis,
+}
+
+/// The oldest batches of a lane and epoch, up to number `upto_no` and at most `limit`. The newest is never among them: the
+/// next one's chain begins at it.
+pub fn oldest(tx: &ReadTx<'_>, epoch_id: i64, lane: Lane, upto_no: i64, limit: i64) -> Result<Vec<AgedBatch>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT batch_no, first_seq, last_seq, sealed_at FROM batches WHERE epoch_id = ?1 AND lane = ?2 AND batch_no <= ?3 \
+             AND batch_no < (SELECT max(batch_no) FROM batches WHERE epoch_id = ?1 AND lane = ?2) ORDER BY batch_no LIMIT ?4",
+        )
+        .and_then(|mut s| {
+            s.query_map((epoch_id, lane.code(), upto_no, limit), |r| {
+                Ok(AgedBatch { batch_no: r.get(0)?, seqs: (r.get(1)?, r.get(2)?), sealed_at: r.get(3)? })
+            })?
+            .collect()
+        })
+        .map_err(|e| open::error("reading the oldest batches", e))
+}
+
+/// Deletes one batch. Whoever calls has deleted its holes, and leaves the newest of each lane and epoch.
+pub fn delete(tx: &WriteTx<'_>, epoch_id: i64, lane: Lane, batch_no: i64) -> Result<()> {
+    let params = (epoch_id, lane.code(), batch_no);
+    tx.execute("DELETE FROM batches WHERE epoch_id = ?1 AND lane = ?2 AND batch_no = ?3", params).map(|_| ())
 }
 
 /// Number of batches and of lines of a lane.

@@ -102,8 +102,7 @@ pub fn delivered_upto(tx: &ReadTx<'_>, targets: &[String], lane: Lane) -> Result
     Ok(upto)
 }
 
-/// Forgets targets that are configured no longer; returns how many positions went.
-pub fn forget_others(tx: &WriteTx<'_>, targets: &[String]) -> Result<usize> {
-    let known = serde_json::to_string(targets).expect("invariant: names are text");
-    tx.execute("DELETE FROM cursors WHERE target NOT IN (SELECT value FROM json_each(?1))", [known])
+/// Forgets how far a target was; returns how many positions went.
+pub fn forget(tx: &WriteTx<'_>, target: &str) -> Result<usize> {
+    tx.execute("DELETE FROM cursors WHERE target = ?1", [target])
 }

@@ -76,12 +76,12 @@ pub fn between(tx: &ReadTx<'_>, lane: Lane, first: Seq, last: Seq) -> Result<Vec
         .map_err(|e| open::error("reading holes", e))
 }
 
-/// Deletes the oldest holes of a lane at or below `upto`, at most `limit`; returns how many. Only for batches that every
-/// target has acknowledged: without its holes a batch can be rendered no more.
-pub fn delete_upto(tx: &WriteTx<'_>, lane: Lane, upto: Seq, limit: i64) -> Result<usize> {
+/// Deletes the oldest holes of a lane between two numbers, both included, at most `limit`; returns how many. Only for a
+/// batch that goes too: without its holes it can be rendered no more.
+pub fn delete_between(tx: &WriteTx<'_>, lane: Lane, (first, last): (Seq, Seq), limit: i64) -> Result<usize> {
     tx.execute(
-        "DELETE FROM holes WHERE seq IN (SELECT seq FROM holes WHERE seq <= ?2 AND lane = ?1 ORDER BY seq LIMIT ?3)",
-        (lane.code(), upto, limit),
+        "DELETE FROM holes WHERE seq IN (SELECT seq FROM holes WHERE seq BETWEEN ?2 AND ?3 AND lane = ?1 ORDER BY seq LIMIT ?4)",
+        (lane.code(), first, last, limit),
     )
 }
 

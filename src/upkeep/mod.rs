@@ -13,6 +13,7 @@ use crate::base::time::{Millis, SECOND_MS, monotonic_ms};
 use crate::domain::visit::VisitOptions;
 use crate::store::{Store, WriteTx, space};
 
+mod batches_old;
 mod clock;
 mod counts;
 mod folders;

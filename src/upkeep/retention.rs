@@ -13,7 +13,7 @@ use crate::store::{ReadTx, ages, attempts, audit, counts, departed, identities, 
 use crate::upkeep::guard::{Allowance, Verdict, confirmed};
 use crate::upkeep::options::RetentionOptions;
 use crate::upkeep::removal::{Gone, Removal};
-use crate::upkeep::{CONFIRMED, Report, Round, folders, loss, ranges, visits_old};
+use crate::upkeep::{CONFIRMED, Report, Round, batches_old, folders, loss, ranges, visits_old};
 
 /// Days that attempts to send stay.
 const ATTEMPTS_DAYS: u32 = 90;
@@ -49,9 +49,11 @@ struct Kind {
 enum Oldest {
     Rows(fn(&ReadTx<'_>) -> Result<Option<Millis>>),
     Files(&'static [&'static str]),
+    /// Depends on what the targets have.
+    Delivered(fn(&Round<'_>) -> Result<Option<Millis>>),
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind {
         what: "personal",
         keep: |o| Keep::Days(o.personal_days),
@@ -107,6 +109,12 @@ const KINDS: [Kind; 14] = [
         clear: |round, cut| plainly(round, cut, audit::delete_before),
     },
     Kind {
+        what: "batches",
+        keep: |o| Keep::Months(o.ledger_months),
+        oldest: Oldest::Delivered(batches_old::oldest),
+        clear: batches_old::clear,
+    },
+    Kind {
         what: "attempts",
         keep: |_| Keep::Days(ATTEMPTS_DAYS),
         oldest: Oldest::Rows(ages::attempts),
@@ -159,6 +167,7 @@ pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {
             held_back.push(kind.what);
         }
     }
+    report.rows += u64::try_from(batches_old::strangers(round)?).unwrap_or(0);
     let expired = (round.up.hooks().expire_files)(now)?;
     if expired > 0 {
         log::warn!("{expired} batches in folders of targets grew too old before they were acknowledged");
@@ -193,6 +202,7 @@ fn oldest(round: &Round<'_>, kind: &Kind) -> Result<Option<Millis>> {
     match kind.oldest {
         Oldest::Rows(find) => round.up.store().read(find),
         Oldest::Files(folders) => folders::oldest(round.up.store().data_dir(), folders),
+        Oldest::Delivered(find) => find(round),
     }
 }
 

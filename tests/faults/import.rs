@@ -2,13 +2,15 @@
 //! run has a hash key of its own that is never stored, so a visitor cut in two is two.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::child::{Home, SHOP};
 use crate::database::Database;
-use crate::support::{Dice, pass, say};
+use crate::support::{Dice, pass, say, until};
 
 /// The small log, so many times over: long enough to be cut.
 const TIMES: usize = 30;
@@ -59,6 +61,48 @@ fn an_import_killed_again_and_again_adds_up_to_one_uninterrupted() {
     say(&format!(
         "{killed} kills within an import of {lines} lines; {before} page views were stored before the last run"
     ));
+}
+
+#[test]
+fn an_import_that_follows_ends_with_its_tally_when_told() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let home = Home::new(SHOP);
+        let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/access.log");
+        let lines = std::fs::read_to_string(&log).unwrap().lines().count();
+        let mut command = home.wayside();
+        command.args(arguments(&log)).arg("--follow").stdout(std::process::Stdio::piped());
+        let child = command.spawn().unwrap();
+        let all = i64::try_from(lines).unwrap();
+        until("all of the log is taken", || taken(&home) == all);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{signal:?}: {} {told}\n{}", output.status, home.tail());
+        let tally: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(tally["lines"], all, "{tally}");
+    }
+}
+
+#[test]
+fn a_tail_ends_well_when_told() {
+    let home = Home::new(SHOP);
+    let daemon = home.start();
+    let mut command = home.wayside();
+    let mut child = command.args(["tail", "--all", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let event = r#"{"visitor":"v","name":"button_clicked"}"#;
+    assert_eq!(daemon.client().post("/v1/events", event).unwrap().status, 200);
+    let mut first = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.contains("button_clicked"), "{first}");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status}");
+    daemon.stop();
+}
+
+/// Lines of the one log taken so far.
+fn taken(home: &Home) -> i64 {
+    if stored(home) == 0 { 0 } else { Database::open(&home.data()).number("SELECT sum(taken_lines) FROM imports") }
 }
 
 fn long_log(folder: &Path) -> PathBuf {

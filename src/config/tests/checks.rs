@@ -148,15 +148,23 @@ fn names_of_sites_are_unique() {
 
 #[test]
 fn lists_of_sites_are_looked_at_entry_by_entry() {
-    for bad in
-        ["*", "https://shop.example/", "shop.example", "https://Shop.example", "https://shop.example:443", "null"]
-    {
+    for bad in [
+        "*",
+        "https://shop.example/",
+        "shop.example",
+        "https://shop.example/app",
+        "https://me@shop.example",
+        "https://shop.example?x",
+        "file:///home",
+        "null",
+    ] {
         error(
             &format!("[[site]]\nallowed_origins = [\"https://a.example\",\n{bad:?}]"),
             3,
             "site[0].allowed_origins[1]",
         );
     }
+    assert_eq!(seen("[[site]]\nallowed_origins = [\"https://Shop.example\", \"HTTPS://shop.example:443\"]"), []);
     error("[[site]]\nip_filters = [\"10.0.0.0/33\"]", 2, "site[0].ip_filters[0]");
     error("[[site]]\ninternal_hosts = [\"https://help.example\"]", 2, "site[0].internal_hosts[0]");
     error("[[site]]\nexcluded_query_parameters = [\"\"]", 2, "site[0].excluded_query_parameters[0]");

@@ -177,3 +177,15 @@ fn a_sign_in_and_its_visit_in_one_request_are_kept_together() {
     assert_eq!((visit.event_count, visit.page_count, sessions_of(&world, &visit).len()), (6, 2, 2));
     assert_eq!(tied(&world, &visit), pairs(&[("u1", "authenticated")]));
 }
+
+#[test]
+fn an_identity_that_is_not_kept_is_named() {
+    let world = world();
+    let other = world.send_at(0, json!({"visitor": "a", "name": "bought", "identity": "u1"}));
+    assert_eq!(other.withheld, ["identity"], "only SignIn and UserInfo keep one");
+    assert_eq!(world.event(other.seq).withheld.as_deref(), Some("identity"));
+    assert_eq!(state(&world, "u1"), None);
+    for (minutes, name) in [(1, "UserInfo"), (2, "SignIn")] {
+        assert!(world.send_at(minutes, sys(name, Some("u1"))).withheld.is_empty(), "{name}");
+    }
+}

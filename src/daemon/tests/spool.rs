@@ -188,3 +188,20 @@ fn ids_guard_lines_that_came_another_way_too() {
     assert_eq!(take(&world, &path).rejected, 0);
     assert_eq!(world.totals(), (2, 0));
 }
+
+#[test]
+fn a_file_of_known_name_and_content_is_counted_and_not_taken_again() {
+    let world = World::measuring();
+    let repeated = || {
+        let all = world.store().read(crate::store::tallies::all).unwrap();
+        all.into_iter().find(|(name, _)| name == "spool.repeated_files").map_or(0, |(_, n)| n)
+    };
+    take(&world, &put(&world, "a.ndjson", &[page("a", "/")]));
+    assert_eq!((world.totals().0, repeated()), (1, 0));
+    let again = take(&world, &put(&world, "a.ndjson", &[page("a", "/")]));
+    assert_eq!((again.lines, again.taken_before), (1, 1));
+    assert_eq!((world.totals().0, repeated()), (1, 1), "said, where an operator looks");
+    take(&world, &put(&world, "b.ndjson", &[page("a", "/")]));
+    take(&world, &put(&world, "a.ndjson", &[page("a", "/2")]));
+    assert_eq!((world.totals().0, repeated()), (3, 1), "another name, or another content, is another file");
+}

@@ -142,6 +142,35 @@ fn a_signal_that_comes_late_is_how_an_idle_visit_ended() {
 }
 
 #[test]
+fn a_signal_after_the_end_opens_no_visit() {
+    for reopens in [false, true] {
+        let mut world = World::measuring();
+        let signal = || json!({"visitor": "a", "name": "visit_ended"});
+        let first = world.send_at(0, page("a", "/"));
+        if reopens {
+            world.reopen();
+        }
+        // idle long since, then a second signal behind the visit's own
+        let late = world.send_at(45, signal());
+        assert!(!late.new_visit && visit_of(&world, &late) == visit_of(&world, &first));
+        let visit = world.visit("a");
+        assert_eq!((visit.last_active, visit.event_count), (minute(0), 2), "it is kept, and moves nothing");
+        assert!(visit.end.is_none_or(|end| end == (minute(20), EndReason::Idle)), "{:?}", visit.end);
+        world.send_at(50, page("a", "/"));
+        world.send_at(51, signal());
+        world.send_at(52, signal());
+        let visits = world.visits("a");
+        assert_eq!(visits.len(), 2);
+        assert_eq!((visits[1].end, visits[1].event_count), (Some((minute(51), EndReason::LeftSite)), 3));
+        // of whom nothing else is known: an event lies in a visit, so this one has a visit of no length
+        let alone = world.send_at(53, json!({"visitor": "b", "name": "visit_ended"}));
+        let visit = world.visit("b");
+        assert!(alone.new_visit);
+        assert_eq!((visit.started, visit.end), (minute(53), Some((minute(53), EndReason::LeftSite))));
+    }
+}
+
+#[test]
 fn a_named_visit_lasts_its_day() {
     for reopens in [false, true] {
         let mut world = World::measuring();

@@ -335,3 +335,34 @@ fn mangled_addresses_never_break_the_invariant() {
     }
     assert!(accepted > 3_000, "{accepted}");
 }
+
+#[test]
+fn an_origin_as_a_person_writes_it_is_the_one_a_browser_sends() {
+    for (written, sent) in [
+        ("https://shop.example", "https://shop.example"),
+        ("HTTPS://Shop.Example:443", "https://shop.example"),
+        ("http://shop.example:80", "http://shop.example"),
+        ("http://shop.example:443", "http://shop.example:443"),
+        ("https://Bücher.example", "https://xn--bcher-kva.example"),
+        ("http://[::0:1]:8080", "http://[::1]:8080"),
+        ("app://Kiosk", "app://kiosk"),
+    ] {
+        assert_eq!(written_origin(written).ok(), origin_host(sent), "{written}");
+        assert!(origin_host(sent).is_some(), "{sent}");
+    }
+    for (written, word) in [
+        ("https://shop.example/", "slash"),
+        ("https://shop.example/app", "path"),
+        ("https://shop.example#top", "path"),
+        ("https://me:pw@shop.example", "user name"),
+        ("https://@shop.example", "user name"),
+        ("file:///srv", "scheme"),
+        ("data:text/html,x", "scheme"),
+        ("shop.example", "scheme and a host"),
+        ("https:shop.example", "scheme and a host"),
+        ("", "scheme and a host"),
+    ] {
+        let what = written_origin(written).unwrap_err();
+        assert!(what.contains(word), "{written}: {what}");
+    }
+}

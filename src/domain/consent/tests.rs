@@ -249,6 +249,14 @@ fn the_decision_in_force_tells_whether_the_signal_was_shown() {
     assert!(after.signal_shown);
     let again = decided(Action::Give, M.with(P), &after, &table);
     assert!(!again.standing.signal_shown, "the later grant was given without it");
+    // what a partial withdrawal leaves rests on that decision
+    let less = Decision { signal_shown: false, ..decision(Action::Withdraw, P) };
+    assert!(!decide(&less, NOW, &after, &[], &table).unwrap().standing.signal_shown);
+    let shown_again = Decision { signal_shown: true, ..less.clone() };
+    assert!(decide(&shown_again, NOW, &after, &[], &table).unwrap().standing.signal_shown);
+    // but one that changes nothing is not in force
+    let lawful = gate(&[(P, LawfulBasis::LegalObligation)]).bases;
+    assert!(decide(&less, NOW, &after, &[], &lawful).unwrap().standing.signal_shown);
 }
 
 #[test]

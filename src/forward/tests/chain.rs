@@ -7,11 +7,12 @@ use super::support::{MEASURE, World};
 use crate::base::error::Kind;
 use crate::base::gzip;
 use crate::domain::event::Lane;
+use crate::domain::line::LineKind;
 use crate::forward::options::{ForwardOptions, TargetOptions};
 use crate::forward::{verify, verify_beside};
 use crate::store::edge::{Edge, KnownKey};
 use crate::store::epochs::Reason;
-use crate::store::{Reading, Store, StoreOptions, batches, lines};
+use crate::store::{Reading, Store, StoreOptions, batches, cursors, frozen, lines};
 
 fn three_batches(world: &World) -> crate::forward::Forwarder {
     let forwarder = world.forwarder();
@@ -114,16 +115,18 @@ fn a_batch_removed_from_the_database_is_found() {
     let world = World::new();
     let forwarder = three_batches(&world);
     world.clock.advance(10);
-    let (sealed, gone) = world.pen(|tx| {
+    let sealed = world.pen(|tx| {
         let second = batches::get(tx, 1, Lane::Pages, 2)?.unwrap();
-        let n = batches::delete_before(tx, 1, Lane::Pages, tx.now(), 2, 10)?;
+        for batch_no in [1, 2] {
+            batches::delete(tx, 1, Lane::Pages, batch_no)?;
+        }
         batches::insert(
             tx,
             &batches::get(tx, 1, Lane::Pages, 3)?.map(|b| batches_of(b, second.batch_no - 1)).unwrap(),
         )?;
-        Ok((second, n))
+        Ok(second)
     });
-    assert_eq!((sealed.batch_no, gone), (2, 2));
+    assert_eq!(sealed.batch_no, 2);
     let found = forwarder.verify(&|_| ()).unwrap().problems;
     assert!(found.iter().any(|p| p.what.contains("missing: 3 comes after 1")), "{found:?}");
     assert!(found.iter().any(|p| p.what.contains("columns and its signed part differ")), "{found:?}");
@@ -215,4 +218,32 @@ fn a_foreign_batch_under_the_same_key_is_a_fork() {
     assert_eq!(report.failed.iter().map(|f| f.code).collect::<Vec<_>>(), ["fork"]);
     assert_eq!(report.sent.len(), 1, "the lane that has no fork goes on");
     assert_eq!(forwarder.ack("outbox", Lane::Pages, 4).unwrap_err().kind, Kind::Conflict);
+}
+
+#[test]
+fn a_target_that_comes_after_old_batches_went_begins_at_what_is_left_and_is_told() {
+    let world = World::new();
+    three_batches(&world);
+    world.pen(|tx| {
+        for batch_no in [1, 2] {
+            batches::delete(tx, 1, Lane::Pages, batch_no)?;
+        }
+        Ok(())
+    });
+    let late = TargetOptions { name: "late".to_owned(), path: "late".into(), ..TargetOptions::default() };
+    let forwarder = world.forwarder_to(&[late]);
+    world.round(&forwarder);
+    let position = world.store.read(|tx| cursors::get(tx, "late", 1, Lane::Pages)).unwrap();
+    assert_eq!((position.put_no, position.acked_no), (3, 2));
+    let losses = world.store.read(|tx| frozen::oldest(tx, 100)).unwrap();
+    let seq = losses.iter().find(|(_, kind, _)| *kind == LineKind::Loss).unwrap().0;
+    let line = world.store.read(|tx| lines::one(tx, Lane::Consent, seq)).unwrap().unwrap().line;
+    let told: serde_json::Value = serde_json::from_slice(&line.render("")).unwrap();
+    let of = |key: &str| told[key].clone();
+    assert_eq!(
+        (of("target"), of("lane"), of("first_no"), of("last_no")),
+        ("late".into(), "pages".into(), 1.into(), 2.into())
+    );
+    assert_eq!(forwarder.verify(&|_| ()).unwrap().problems, Vec::new(), "the chain begins at what is left");
+    assert!(world.round(&forwarder).sent.iter().all(|sent| sent.key.lane == Lane::Consent), "told once");
 }

@@ -19,7 +19,7 @@ fn acked(world: &World, lane: Lane) -> i64 {
 
 /// Puts the cursors back, as if the process had ended between the puts and their notes.
 fn forget_puts(world: &World) {
-    world.pen(|tx| cursors::forget_others(tx, &[]));
+    world.pen(|tx| cursors::forget(tx, "outbox"));
 }
 
 #[test]

@@ -8,10 +8,11 @@ use crate::domain::consent::{Action, Purposes};
 use crate::domain::event::{Attribute, DataType, Lane};
 use crate::domain::line::{HoleReason, LineKind};
 use crate::domain::stored::{EventRow, SessionRow};
+use crate::store::cursors::Cursor;
 use crate::store::identities::Association;
 use crate::store::{
-    WriteTx, counts, decisions, departed, events, frozen, holes, identities, imports, meta, pages, personal, sessions,
-    sites, space, visitors, visits,
+    WriteTx, attempts, batches, counts, cursors, decisions, departed, events, frozen, holes, identities, imports, meta,
+    pages, personal, sessions, sites, space, visitors, visits,
 };
 use crate::upkeep::Upkeep;
 
@@ -166,6 +167,62 @@ fn a_row_that_was_under_way_when_the_clock_went_back_holds_nothing_back() {
     upkeep.confirm().unwrap();
     upkeep.run_once(true).unwrap();
     assert_eq!(world.events(), 2);
+}
+
+#[test]
+fn delivered_batches_go_with_their_holes_and_the_newest_stays() {
+    let mut world = World::new().with_target();
+    world.plan.targets.push("mirror".to_owned());
+    let mut bare = Vec::new();
+    for n in 0..3 {
+        let (_, visit) = world.visit(&format!("v{n}"), 2);
+        world.seal(Lane::Pages);
+        bare.push(Seq(visit));
+        world.pass(DAY_MS);
+    }
+    let (_, last) = world.visit("last", 1);
+    world.seal(Lane::Pages);
+    let holes_of = bare.clone();
+    world.write(move |tx| {
+        for seq in holes_of.iter().chain([&Seq(last)]) {
+            holes::before_delete(tx, Lane::Pages, *seq, HoleReason::Quota)?;
+        }
+        let cursor = Cursor { put_no: 2, acked_no: 2, ..Cursor::default() };
+        cursors::put(tx, TARGET, tx.identity().epoch_id, Lane::Pages, &cursor)?;
+        cursors::put(tx, "gone", tx.identity().epoch_id, Lane::Pages, &cursor)?;
+        let (attempt, _) = attempts::begin(tx, "gone", tx.identity().epoch_id, Lane::Pages, 1)?;
+        attempts::end(tx, attempt, "new", 0)
+    });
+    let upkeep = world.settled();
+    let numbers = || {
+        let epoch = world.store.identity().epoch_id;
+        let all = world.read(|tx| batches::list(tx, epoch, Lane::Pages, 0, 10));
+        all.iter().map(|b| b.batch_no).collect::<Vec<_>>()
+    };
+    let left = || world.read(|tx| holes::between(tx, Lane::Pages, Seq(0), Seq(i64::MAX))).len();
+    let whole = left();
+    assert!(whole >= 4);
+    let confirmed = |at: Millis| {
+        until(&world, at);
+        upkeep.confirm().unwrap();
+        upkeep.run_once(true).unwrap();
+    };
+    assert_eq!(world.read(cursors::targets), ["gone", TARGET], "while an attempt is remembered");
+    until(&world, months_later(36).plus(-3 * DAY_MS));
+    upkeep.confirm().unwrap();
+    upkeep.run_once(true).unwrap();
+    assert_eq!(numbers(), [1, 2, 3, 4], "not before their time");
+    assert_eq!(world.read(cursors::targets), [TARGET], "no attempt at it is remembered");
+    confirmed(months_later(36).plus(HOUR_MS));
+    assert_eq!(numbers(), [2, 3, 4]);
+    confirmed(months_later(36).plus(20 * DAY_MS));
+    assert_eq!(numbers(), [3, 4], "a required target has not acknowledged the third");
+    let kept = world.read(|tx| holes::between(tx, Lane::Pages, Seq(0), Seq(i64::MAX)));
+    assert!(kept.iter().all(|hole| hole.seq >= bare[2]) && kept.iter().any(|hole| hole.seq == bare[2]), "{kept:?}");
+    world.acknowledge(Lane::Pages);
+    confirmed(months_later(36).plus(21 * DAY_MS));
+    assert_eq!(numbers(), [4], "the next one's chain begins at it");
+    assert!(left() > 0, "and what it is rendered from stays");
 }
 
 #[test]
