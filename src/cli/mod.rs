@@ -18,6 +18,7 @@ pub mod batches;
 pub mod check;
 pub mod consent;
 pub mod context;
+pub mod counts;
 pub mod desk;
 pub mod events;
 pub mod export;
@@ -82,6 +83,8 @@ pub enum Command {
     Events(events::Args),
     /// List or show visits.
     Visits(visits::Args),
+    /// List the counters of events that were not kept.
+    Counts(counts::Args),
     /// Watch events live, each with its outcome, reason and remedy.
     Tail(tail::Args),
     /// Tell whether all is well.
@@ -125,6 +128,7 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Import(args) => import::run(&args, context),
         Command::Events(args) => events::run(&args, context),
         Command::Visits(args) => visits::run(&args, context),
+        Command::Counts(args) => counts::run(&args, context),
         Command::Tail(args) => tail::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::Batches(args) => batches::run(&args, context),

@@ -39,7 +39,8 @@ pub struct Stretch {
     pub oldest: bool,
 }
 
-fn time(text: &str) -> Result<Millis, String> {
+/// A time as these flags take it.
+pub fn time(text: &str) -> Result<Millis, String> {
     parse_time(text).ok_or_else(|| "use RFC 3339 like 2026-11-21T10:00:00Z, or a date like 2026-11-21".to_owned())
 }
 

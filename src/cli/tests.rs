@@ -229,8 +229,14 @@ fn importing_hands_over_what_was_stated() {
 #[test]
 fn reading_commands_need_no_daemon() {
     let world = World::new().with_database();
-    for line in [&["events", "list"][..], &["visits", "list"], &["batches", "list"], &["status"], &["export", "events"]]
-    {
+    for line in [
+        &["events", "list"][..],
+        &["visits", "list"],
+        &["batches", "list"],
+        &["counts"],
+        &["status"],
+        &["export", "events"],
+    ] {
         assert_eq!(world.run(line, world.context(nothing)).unwrap(), 0, "{line:?}");
     }
     assert!(world.asked.borrow().is_empty());

@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::base::error::{Error, Result, io};
+use crate::base::id::Epoch;
 use crate::cli::check::{Checked, Finding, Severity as CliSeverity};
 use crate::cli::context::{Context, Fault, ImportRequest, Told, Verified, VerifyRequest};
 use crate::cli::{self, Args, Desk};
@@ -16,7 +17,9 @@ use crate::daemon::desk::Here;
 use crate::daemon::import::{DeskSink, page_view};
 use crate::daemon::{control_socket, serve};
 use crate::domain::accesslog::LogLine;
+use crate::domain::event::Lane;
 use crate::domain::site::Site;
+use crate::forward::verify::{Looking, Only};
 use crate::forward::{verify as proof, verify_beside};
 use crate::history::HistoryOptions;
 use crate::http::reply::Reply;
@@ -173,20 +176,29 @@ fn import(
 fn verify(config: &Config, request: &VerifyRequest, told: &mut Told<'_>) -> Result<Verified> {
     let told = std::cell::RefCell::new(told);
     let progress = |done: i64| (*told.borrow_mut())(u64::try_from(done).unwrap_or(0), None);
+    let how = Looking { only: only(request)?, progress: &progress };
     let mut out = Verified::default();
     if let Some(folder) = &request.folder {
-        add(&mut out, proof::folder(folder, None, &progress)?);
+        add(&mut out, proof::folder(folder, None, how)?);
         return Ok(out);
     }
     let reading = Reading::open(&config.data_dir, config.store.read_ms_max)?;
     let keys = Edge::load(&config.data_dir)?.map(|edge| edge.keys).unwrap_or_default();
-    add(&mut out, verify_beside(&reading, &keys, &config.targets, &progress)?);
-    let wanted = |fault: &Fault| {
-        let holds = |part: &Option<String>| part.as_ref().is_none_or(|part| fault.batch.contains(&format!("{part}/")));
-        holds(&request.lane) && holds(&request.epoch)
-    };
-    out.faults.retain(wanted);
+    add(&mut out, verify_beside(&reading, &keys, &config.targets, how)?);
     Ok(out)
+}
+
+fn only(request: &VerifyRequest) -> Result<Only> {
+    let lane = |word: &String| {
+        Lane::parse(word).ok_or_else(|| {
+            Error::invalid(format!("unknown lane {word:?}")).remedy("use consent, visits, pages or fine")
+        })
+    };
+    let epoch = |text: &String| Epoch::parse(text).map_err(|e| e.remedy("`wayside batches list` shows the epochs"));
+    Ok(Only {
+        lane: request.lane.as_ref().map(lane).transpose()?,
+        epoch: request.epoch.as_ref().map(epoch).transpose()?,
+    })
 }
 
 fn add(out: &mut Verified, found: proof::Verified) {

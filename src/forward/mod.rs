@@ -29,7 +29,7 @@ use self::dir::Dir;
 use self::options::{ForwardOptions, TargetKind, TargetOptions};
 use self::seal::{SealRules, Sealed};
 use self::target::{Key, Landed, Target};
-use self::verify::{Progress, Snapshots, Verified};
+use self::verify::{Looking, Only, Progress, Snapshots, Verified};
 
 /// Longest time between two looks at what waits.
 const TICK: Duration = Duration::from_secs(1);
@@ -210,7 +210,8 @@ impl Forwarder {
     /// Checks all stored batches and the files of `dir` targets; every problem found is in the answer.
     /// `progress` is told after each batch. Errors: `Busy`, `Storage`.
     pub fn verify(&self, progress: Progress<'_>) -> Result<Verified> {
-        verify_all(&*self.store, &self.store.identity().edge.keys, &self.targets, progress)
+        let how = Looking { only: Only::default(), progress };
+        verify_all(&*self.store, &self.store.identity().edge.keys, &self.targets, how)
     }
 }
 
@@ -229,26 +230,26 @@ pub fn verify_beside(
     reading: &Reading,
     keys: &[KnownKey],
     targets: &[TargetOptions],
-    progress: Progress<'_>,
+    how: Looking<'_>,
 ) -> Result<Verified> {
-    verify_all(reading, keys, &opened(reading.data_dir(), targets), progress)
+    verify_all(reading, keys, &opened(reading.data_dir(), targets), how)
 }
 
 fn verify_all(
     source: &impl Snapshots,
     keys: &[KnownKey],
     targets: &[Box<dyn Target>],
-    progress: Progress<'_>,
+    how: Looking<'_>,
 ) -> Result<Verified> {
     let names: Vec<String> = targets.iter().map(|target| target.name().to_owned()).collect();
-    let mut out = verify::stored(source, keys, &names, progress)?;
+    let mut out = verify::stored(source, keys, &names, how)?;
     for target in targets {
         let Some(folder) = target.folder() else { continue };
         let missing = |key: Key| {
             let last = target.watermark(key, key.batch_no - 1, key.batch_no)?;
             Ok(last < key.batch_no)
         };
-        verify::files_of(source, target.name(), &folder, keys, &missing, progress, &mut out)?;
+        verify::files_of(source, target.name(), &folder, keys, &missing, how, &mut out)?;
     }
     Ok(out)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::base::digest::verify as signed;
 use crate::base::error::Result;
+use crate::base::id::Epoch;
 use crate::base::text::hex;
 use crate::domain::batch::{Batch, FORMAT, SealedPart};
 use crate::domain::event::Lane;
@@ -22,6 +23,30 @@ const PER_READ: i64 = 4;
 
 /// Told after each batch: how many are done.
 pub type Progress<'a> = &'a dyn Fn(i64);
+
+/// Which batches are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Only {
+    /// Those of one lane.
+    pub lane: Option<Lane>,
+    /// Those of one epoch.
+    pub epoch: Option<Epoch>,
+}
+
+impl Only {
+    fn takes(self, lane: Lane, epoch: Epoch) -> bool {
+        self.lane.is_none_or(|only| only == lane) && self.epoch.is_none_or(|only| only == epoch)
+    }
+}
+
+/// Which batches are looked at, and who is told how far that is.
+#[derive(Clone, Copy)]
+pub struct Looking<'a> {
+    /// Which.
+    pub only: Only,
+    /// Who is told.
+    pub progress: Progress<'a>,
+}
 
 /// Something that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,17 +100,12 @@ impl Snapshots for Reading {
 
 /// Checks every stored batch: signature, chain, and the digest by rendering it anew, rights not looked at.
 /// `keys` = all that ever signed here; `targets` = the configured ones. Errors: `Busy`, `Storage`.
-pub fn stored(
-    source: &impl Snapshots,
-    keys: &[KnownKey],
-    targets: &[String],
-    progress: Progress<'_>,
-) -> Result<Verified> {
+pub fn stored(source: &impl Snapshots, keys: &[KnownKey], targets: &[String], how: Looking<'_>) -> Result<Verified> {
     let mut out = Verified::default();
     let known = source.snapshot(epochs::all)?;
     for lane in Lane::ALL {
         let mut before: Option<(i64, Batch)> = None;
-        for epoch in &known {
+        for epoch in known.iter().filter(|epoch| how.only.takes(lane, epoch.epoch)) {
             let acked = source.snapshot(|tx| cursors::acked_by_all(tx, targets, epoch.id, lane))?;
             let mut after = 0;
             loop {
@@ -107,7 +127,7 @@ pub fn stored(
                         Digest::Gone => out.finds(key, "rows of it are gone, and no holes stand for them"),
                         Digest::Fails(what) => out.finds(key, what),
                     }
-                    progress(out.batches);
+                    (how.progress)(out.batches);
                     before = Some((epoch.id, batch));
                 }
             }
@@ -189,10 +209,10 @@ fn says(part: &SealedPart, key: Key, batch: &Batch) -> bool {
 /// Checks the batches in a folder, without a database: manifests and their signatures (under `public_key`, where given),
 /// lines, digests, and the chain from file to file. What lies before the first file of a lane cannot be missed: it may have
 /// been taken. Errors: `Storage` if the folder cannot be read.
-pub fn folder(root: &Path, public_key: Option<&[u8; 32]>, progress: Progress<'_>) -> Result<Verified> {
+pub fn folder(root: &Path, public_key: Option<&[u8; 32]>, how: Looking<'_>) -> Result<Verified> {
     let mut out = Verified::default();
     let accept = |public: &[u8; 32]| public_key.is_none_or(|expected| expected == public);
-    walk_folder(root, &accept, progress, &mut out)?;
+    walk_folder(root, &accept, how, &mut out)?;
     Ok(out)
 }
 
@@ -204,13 +224,13 @@ pub(in crate::forward) fn files_of(
     root: &Path,
     keys: &[KnownKey],
     missing: &dyn Fn(Key) -> Result<bool>,
-    progress: Progress<'_>,
+    how: Looking<'_>,
     out: &mut Verified,
 ) -> Result<()> {
     let accept = |public: &[u8; 32]| keys.iter().any(|key| key.public == *public);
-    let found = walk_folder(root, &accept, progress, out)?;
+    let found = walk_folder(root, &accept, how, out)?;
     for epoch in source.snapshot(epochs::all)? {
-        for lane in Lane::ALL {
+        for lane in Lane::ALL.into_iter().filter(|lane| how.only.takes(*lane, epoch.epoch)) {
             let cursor = source.snapshot(|tx| cursors::get(tx, target, epoch.id, lane))?;
             for batch_no in cursor.acked_no + 1..=cursor.put_no {
                 let key = Key { edge: epoch.edge, epoch: epoch.epoch, lane, batch_no };
@@ -232,18 +252,18 @@ pub(in crate::forward) fn files_of(
 fn walk_folder(
     root: &Path,
     accept: &dyn Fn(&[u8; 32]) -> bool,
-    progress: Progress<'_>,
+    how: Looking<'_>,
     out: &mut Verified,
 ) -> Result<BTreeMap<String, Option<String>>> {
     let mut found = BTreeMap::new();
     let mut before: Option<(Key, Option<Inspected>)> = None;
     let mut firsts: Vec<(Key, SealedPart)> = Vec::new();
     let mut ends: Vec<(Key, Option<String>)> = Vec::new();
-    for key in dir::keys(root)? {
+    for key in dir::keys(root)?.into_iter().filter(|key| how.only.takes(key.lane, key.epoch)) {
         let place = root.join(key.to_string()).display().to_string();
         let looked = one_file(root, key, accept);
         out.files += 1;
-        progress(out.files);
+        (how.progress)(out.files);
         let inspected = match looked {
             Ok(inspected) => {
                 out.lines += inspected.part.count;

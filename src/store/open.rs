@@ -75,10 +75,13 @@ pub(in crate::store) fn reader(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
+/// Longest a connection waits for another one.
+pub(in crate::store) const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Every pragma, on every connection.
 fn recipe(conn: &Connection, cache_kib: i64) -> Result<()> {
     let set = || -> rusqlite::Result<()> {
-        conn.busy_timeout(std::time::Duration::from_secs(5))?;
+        conn.busy_timeout(BUSY_WAIT)?;
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "secure_delete", "ON")?;

@@ -8,15 +8,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::time::{Clock, HOUR_MS, Millis};
+use crate::base::time::{Clock, HOUR_MS, Millis, monotonic_ms};
 use crate::store::held::Held;
 use crate::store::keys::{self, Custody, Keys};
-use crate::store::{Identity, ReadTx, StoreOptions, WriteTx, ages, meta, open, rights_log};
+use crate::store::{Identity, ReadTx, StoreOptions, WriteTx, ages, meta, open, rights_log, space};
 
+/// Between two times the log is emptied for want of space, ms.
+const SQUEEZE_EVERY_MS: i64 = 1_000;
+/// Longest the pen waits for readers of the log then.
+const SQUEEZE_WAIT: Duration = Duration::from_millis(200);
 /// A clock that went back by more leaves a note of where it did: retention looks behind it. Less delays removal by as much.
 const STEP_BACK_MS_MIN: i64 = HOUR_MS;
 
@@ -116,8 +121,10 @@ impl Pen {
         let held = RefCell::new(Held::at(meta::last_seq(&conn)?));
         let custody = custody.map(RefCell::new);
         let newest = Cell::new(ages::newest(&ReadTx::new(&conn))?.unwrap_or_default());
+        let (full, squeezed_ms) = (Cell::new(false), Cell::new(None));
         let (options, told) = (options.clone(), Arc::clone(&shared));
-        let nib = Nib { conn, window, custody, held, newest, identity, clock, options, shared: told };
+        let nib =
+            Nib { conn, window, custody, held, newest, full, squeezed_ms, identity, clock, options, shared: told };
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || nib.live())
@@ -198,6 +205,10 @@ struct Nib {
     held: RefCell<Held>,
     /// The time of the last group.
     newest: Cell<Millis>,
+    /// The disk was full, and the log has not been emptied since.
+    full: Cell<bool>,
+    /// When that was last tried, on the clock nobody can set, ms.
+    squeezed_ms: Cell<Option<i64>>,
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
     options: StoreOptions,
@@ -259,6 +270,9 @@ impl Nib {
     /// One commit group. Errors only where the pen cannot go on.
     fn write_group(&mut self, mut group: Vec<Box<dyn Job>>) -> Result<()> {
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
+        if self.full.get() {
+            self.squeeze(); // before the log takes the space that came free
+        }
         match self.attempt(&mut group) {
             Ok(results) => {
                 group.into_iter().zip(results).for_each(|(job, result)| answer(job, result));
@@ -350,6 +364,12 @@ impl Nib {
     /// After a failed group: a full disk passes by itself, a refusal of one job is its own; anything else opens the file
     /// anew once and tries the group again. Returns the group's fate, and an error if the pen cannot go on.
     fn mend(&mut self, error: Error, group: &mut [Box<dyn Job>]) -> (Result<Vec<Result<()>>>, Option<Error>) {
+        if error.code == "disk_full" {
+            self.full.set(true);
+            if self.squeeze() {
+                return (self.attempt(group).map_err(|_| error), None);
+            }
+        }
         let passes = |e: &Error| of_one_job(e) || e.code == "disk_full" || e.code == BUSY;
         if passes(&error) {
             return (Err(error), None);
@@ -362,6 +382,31 @@ impl Nib {
             }
             other => (other, None),
         }
+    }
+
+    /// On a full disk: carries the log into the file and empties it. The log holds many versions of a page, the file one, so
+    /// this needs less space than it gives back. True if it did; now and then only, for it is work.
+    fn squeeze(&self) -> bool {
+        let now = monotonic_ms();
+        if self.squeezed_ms.get().is_some_and(|last| now - last < SQUEEZE_EVERY_MS) {
+            return false;
+        }
+        self.squeezed_ms.set(Some(now));
+        let log = || space::wal_bytes(&self.options.data_dir).unwrap_or(0);
+        let before = log();
+        let squeeze = || -> rusqlite::Result<()> {
+            self.conn.busy_timeout(SQUEEZE_WAIT)?; // a reader may hold it: nobody waits long for that
+            self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        };
+        let done = squeeze();
+        if let Err(error) = done.and(self.conn.busy_timeout(open::BUSY_WAIT)) {
+            log::debug!("no space to empty the log of the database: {error}");
+        }
+        let smaller = log() < before;
+        if smaller {
+            self.full.set(false);
+        }
+        smaller
     }
 
     fn reopen(&mut self) -> Result<()> {

@@ -50,19 +50,20 @@ const PAGES_PER_STEP: u32 = 500;
 struct Care {
     what: &'static str,
     run: fn(&Round<'_>) -> Result<Report>,
-    every_seconds: fn(&UpkeepOptions) -> u32,
+    /// Told the options, and how full the disk is, percent.
+    every_seconds: fn(&UpkeepOptions, u8) -> u32,
 }
 
 /// In this order: the clock is looked at before anything is removed by it.
 const CARES: [Care; 7] = [
-    Care { what: "clock", run: clock::run, every_seconds: |o| o.visits_every_seconds },
-    Care { what: "visits", run: idle::run, every_seconds: |o| o.visits_every_seconds },
-    Care { what: "counts", run: counts::run, every_seconds: |_| OFTEN_SECONDS },
-    Care { what: "withdrawn", run: withdrawn::run, every_seconds: |o| o.visits_every_seconds },
-    Care { what: "quota", run: quota::run, every_seconds: |o| o.retention_every_seconds.min(OFTEN_SECONDS) },
-    Care { what: "retention", run: retention::run, every_seconds: |o| o.retention_every_seconds },
+    Care { what: "clock", run: clock::run, every_seconds: |o, _| o.visits_every_seconds },
+    Care { what: "visits", run: idle::run, every_seconds: |o, _| o.visits_every_seconds },
+    Care { what: "counts", run: counts::run, every_seconds: |_, _| OFTEN_SECONDS },
+    Care { what: "withdrawn", run: withdrawn::run, every_seconds: |o, _| o.visits_every_seconds },
+    Care { what: "quota", run: quota::run, every_seconds: quota::every_seconds },
+    Care { what: "retention", run: retention::run, every_seconds: |o, _| o.retention_every_seconds },
     // after what removes: the copy loses destroyed keys too
-    Care { what: "keys", run: keys::run, every_seconds: |_| OFTEN_SECONDS },
+    Care { what: "keys", run: keys::run, every_seconds: |_, _| OFTEN_SECONDS },
 ];
 
 /// What upkeep goes by.
@@ -214,7 +215,7 @@ impl Upkeep {
         let care = &CARES[place];
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let result = (care.run)(round);
-        let every_ms = i64::from((care.every_seconds)(&self.plan.upkeep).max(1)) * SECOND_MS;
+        let every_ms = i64::from((care.every_seconds)(&self.plan.upkeep, self.store.pressure()).max(1)) * SECOND_MS;
         let (at, next_ms) = (self.store.now(), self.uptime().saturating_add(every_ms));
         let mut state = self.state();
         let last = &mut state.last[place];

@@ -8,9 +8,9 @@ use crate::domain::event::Lane;
 use crate::domain::line::HoleReason;
 use crate::domain::visit::Visit;
 use crate::store::{events, meta, space};
-use crate::upkeep::options::WhenFull;
+use crate::upkeep::options::{UpkeepOptions, WhenFull};
 use crate::upkeep::removal::{Delivered, Removal};
-use crate::upkeep::{Report, Round, loss, visits_old};
+use crate::upkeep::{OFTEN_SECONDS, Report, Round, loss, visits_old};
 
 /// From this percentage on rows are sealed early.
 pub const SEAL_EARLY: u8 = 70;
@@ -23,6 +23,8 @@ pub const REFUSE_ALL: u8 = 95;
 
 /// The budget where none is configured, bytes: this, or half the free space if that is less.
 const BUDGET_BYTES_MAX: u64 = 10_000_000_000;
+/// Seconds between two looks while anything is refused.
+const WHILE_REFUSING_SECONDS: u32 = 2;
 /// Steps in one round while the file system itself is nearly full: space comes back only after them.
 const STEPS_WHILE_DISK_FULL: u32 = 20;
 
@@ -66,6 +68,12 @@ impl Measure {
 /// The budget for a file system with that much free space at first start, bytes.
 pub fn first_budget(free: u64) -> u64 {
     BUDGET_BYTES_MAX.min(free / 2)
+}
+
+/// Between two looks: seldom, but while anything is refused, whoever sends waits for it.
+pub(in crate::upkeep) fn every_seconds(options: &UpkeepOptions, percent: u8) -> u32 {
+    let usual = options.retention_every_seconds.min(OFTEN_SECONDS);
+    if percent >= REFUSE_FINE { usual.min(WHILE_REFUSING_SECONDS) } else { usual }
 }
 
 pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {

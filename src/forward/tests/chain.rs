@@ -9,10 +9,15 @@ use crate::base::gzip;
 use crate::domain::event::Lane;
 use crate::domain::line::LineKind;
 use crate::forward::options::{ForwardOptions, TargetOptions};
+use crate::forward::verify::{Looking, Only};
 use crate::forward::{verify, verify_beside};
 use crate::store::edge::{Edge, KnownKey};
 use crate::store::epochs::Reason;
 use crate::store::{Reading, Store, StoreOptions, batches, cursors, frozen, lines};
+
+fn everything() -> Looking<'static> {
+    Looking { only: Only::default(), progress: &|_| () }
+}
 
 fn three_batches(world: &World) -> crate::forward::Forwarder {
     let forwarder = world.forwarder();
@@ -26,7 +31,7 @@ fn three_batches(world: &World) -> crate::forward::Forwarder {
 }
 
 fn problems(world: &World) -> Vec<String> {
-    let found = verify::folder(&world.outbox(), None, &|_| ()).unwrap();
+    let found = verify::folder(&world.outbox(), None, everything()).unwrap();
     found.problems.into_iter().map(|p| p.what).collect()
 }
 
@@ -37,8 +42,8 @@ fn a_chain_of_batches_holds_in_the_database_and_as_files() {
     let found = forwarder.verify(&|_| ()).unwrap();
     assert_eq!((found.batches, found.files, found.lines, found.problems.len()), (3, 3, 12, 0));
     let public = world.store.identity().edge.signing.public();
-    assert_eq!(verify::folder(&world.outbox(), Some(&public), &|_| ()).unwrap().problems, Vec::new());
-    let other = verify::folder(&world.outbox(), Some(&[9; 32]), &|_| ()).unwrap();
+    assert_eq!(verify::folder(&world.outbox(), Some(&public), everything()).unwrap().problems, Vec::new());
+    let other = verify::folder(&world.outbox(), Some(&[9; 32]), everything()).unwrap();
     assert_eq!(other.problems.len(), 3, "a stranger's key is not ours");
 }
 
@@ -48,8 +53,9 @@ fn a_reader_beside_the_daemon_finds_foreign_signatures_and_files_that_are_gone()
     three_batches(&world);
     let reading = Reading::open(world.store.data_dir(), 5_000).unwrap();
     let keys = &world.store.identity().edge.keys;
-    let found =
-        |keys: &[KnownKey]| verify_beside(&reading, keys, &[TargetOptions::default()], &|_| ()).unwrap().problems.len();
+    let found = |keys: &[KnownKey]| {
+        verify_beside(&reading, keys, &[TargetOptions::default()], everything()).unwrap().problems.len()
+    };
     assert_eq!(found(keys), 0);
     let stranger = KnownKey { public: [9; 32], ..keys[0].clone() };
     assert!(found(&[stranger]) >= 3, "a file signed by anybody else is no batch of ours");
@@ -246,4 +252,29 @@ fn a_target_that_comes_after_old_batches_went_begins_at_what_is_left_and_is_told
     );
     assert_eq!(forwarder.verify(&|_| ()).unwrap().problems, Vec::new(), "the chain begins at what is left");
     assert!(world.round(&forwarder).sent.iter().all(|sent| sent.key.lane == Lane::Consent), "told once");
+}
+
+#[test]
+fn only_what_was_asked_for_is_looked_at() {
+    let world = World::new();
+    let forwarder = three_batches(&world);
+    world.event(world.visitor("b", MEASURE), "scroll", Lane::Fine);
+    world.round(&forwarder);
+    fs::remove_file(world.lane(Lane::Pages).join("000000000001.ndjson.gz")).unwrap();
+    let epoch = world.store.identity().edge.epoch;
+    let beside = |only: Only| {
+        let reading = Reading::open(world.dir.path(), 5_000).unwrap();
+        let how = Looking { only, progress: &|_| () };
+        let found =
+            verify_beside(&reading, &world.store.identity().edge.keys, &[TargetOptions::default()], how).unwrap();
+        let files = verify::folder(&world.outbox(), None, how).unwrap();
+        assert_eq!((files.files, files.problems.len()), (found.files, found.problems.len()));
+        (found.batches, found.files, found.problems.len())
+    };
+    let (all, pages) = (beside(Only::default()), beside(Only { lane: Some(Lane::Pages), epoch: None }));
+    assert!(all.0 > pages.0 && all.1 > pages.1, "{all:?} {pages:?}");
+    assert_eq!(pages, (3, 3, 1));
+    assert_eq!(beside(Only { lane: Some(Lane::Fine), epoch: Some(epoch) }), (1, 1, 0));
+    assert_eq!(beside(Only { lane: None, epoch: Some(epoch) }), all);
+    assert_eq!(beside(Only { lane: None, epoch: Some(crate::base::id::Epoch([7; 8])) }), (0, 0, 0));
 }

@@ -131,3 +131,16 @@ fn fine_rows_are_dropped_only_where_that_is_wanted_and_told() {
     assert_eq!((losses.len(), losses[0]["rows"].as_i64()), (1, Some(gone)));
     assert_eq!(losses[0]["lanes"][0]["lane"], "fine");
 }
+
+#[test]
+fn while_events_are_refused_the_disk_is_looked_at_every_two_seconds() {
+    for (percent, seconds) in [(80, 60), (92, 2), (96, 2)] {
+        let mut world = World::new();
+        world.visit("a", 50);
+        world.plan.quota.keep_delivered = true;
+        let (upkeep, _) = at_percent(&mut world, percent);
+        let cares = upkeep.status().unwrap().cares;
+        let next = cares.iter().find(|care| care.what == "quota").unwrap().next_at.unwrap();
+        assert_eq!(next.since(world.now()), seconds * 1_000, "at {percent} %");
+    }
+}
