@@ -3,6 +3,7 @@
 
 mod quota;
 mod retention;
+mod stale;
 mod visits;
 mod withdrawn;
 mod world;
