@@ -27,6 +27,7 @@
 //! | import | `wayside import` | [`ingest::import`] reads and counts -> [`daemon::import`] -> [`ingest::sink`]: events and offset together | rows and a tally |
 //! | decision | `POST /v1/consent`, `wayside consent`, decisions with events | [`consent`] -> [`domain::consent::decide`] -> [`store::decisions`]: row, entry of the [`store::ledger`], standing, floors, `rights.log`, in O(1) | an answer with the visitor's token |
 //! | withdrawn rows | [`upkeep`] | floors -> steps of at most 1,000 rows -> [`store::holes`] where a row lies in a sealed batch | nothing |
+//! | the ledger | every decision, a step of the clock, a removal | [`store::ledger`]: an entry holds the hash of the one before -> [`upkeep`] signs ([`store::checkpoints`]) | the consent lane; [`consent::verify`] |
 //! | end of a visit | [`upkeep`] | what is due -> ended -> a frozen snapshot line ([`store::frozen`]) | the `visits` lane |
 //! | forward | a timer or a kick | [`forward`]: what is due -> seal (boundaries, digest, signature) -> an attempt row -> render from a snapshot taken after it -> put -> cursor | files of a `dir` target |
 //! | reading | `wayside events`, `visits`, `status`, `export` ... | [`cli`] -> [`history`] -> a read-only snapshot -> [`store`] | rows without what a floor covers; never meets the writer |

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::base::error::Result;
 use crate::cli::output::{shown, time_text};
 use crate::cli::table::{Table, pairs};
-use crate::cli::{Context, desk};
+use crate::cli::{Context, desk, proof};
 use crate::history::person::ConsentView;
 
 const AFTER: &str = "Example:
@@ -36,7 +36,24 @@ enum What {
     /// Show what a visitor decided, and what it amounts to.
     #[command(after_help = "Example:\n  wayside consent show demo --site default")]
     Show(Show),
+    /// Check the ledger of decisions: chain, contents, signed checkpoints.
+    #[command(after_help = VERIFY_AFTER)]
+    Verify(proof::Verify),
+    /// Show the newest signed checkpoint of the ledger, to be kept elsewhere.
+    #[command(after_help = "Example:\n  wayside consent checkpoint --json")]
+    Checkpoint(proof::Checkpoint),
+    /// Show the decision that allowed an event, and the notice it refers to.
+    #[command(after_help = "Example:\n  wayside consent prove --event 018f3a2b-0000-7000-8000-000000000011")]
+    Prove(proof::Prove),
 }
+
+const VERIFY_AFTER: &str =
+    "Exit codes: 0 it holds, 2 the chain is broken, 3 a signature does not hold, 4 its end is missing, \
+5 the clock went back and no entry says so.
+
+Example:
+  wayside consent verify
+  wayside consent verify --against checkpoint.json";
 
 #[derive(Debug, clap::Args)]
 struct Decide {
@@ -84,6 +101,9 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
         What::Refuse(decide) => record("refuse", decide, context),
         What::Withdraw(decide) => record("withdraw", decide, context),
         What::Show(show) => self::show(show, context),
+        What::Verify(args) => proof::verify(args, context),
+        What::Checkpoint(args) => proof::checkpoint(args, context),
+        What::Prove(args) => proof::prove(args, context),
     }
 }
 

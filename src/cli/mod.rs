@@ -27,6 +27,7 @@ pub mod import;
 pub mod output;
 pub mod pick;
 pub mod progress;
+pub mod proof;
 pub mod record;
 pub mod serve;
 pub mod status;

@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+pub mod prove;
+pub mod verify;
+
 use crate::base::error::{Error, Result};
 use crate::base::id::{ClientId, Seq, VisitorRef};
 use crate::base::time::Millis;

@@ -65,6 +65,23 @@ pub fn after(tx: &ReadTx<'_>, no: i64, limit: i64) -> Result<Vec<CheckpointRow>>
         .map_err(|e| open::error("reading the checkpoints", e))
 }
 
+/// The number of the first checkpoint that covers an entry.
+pub fn covering(tx: &ReadTx<'_>, ledger_no: i64) -> Result<Option<i64>> {
+    tx.conn()
+        .query_row(
+            "SELECT min(checkpoint_no) FROM checkpoints WHERE ledger_no >= ?1 AND anchor = 0",
+            [ledger_no],
+            |r| r.get(0),
+        )
+        .map_err(|e| open::error("looking for a checkpoint", e))
+}
+
+/// Is one due?
+pub fn is_due(tx: &ReadTx<'_>, now: Millis) -> Result<bool> {
+    let last = newest(tx)?.map(|row| (row.ledger_no, row.at));
+    Ok(checkpoint::due(last, ledger::head(tx)?.no, now))
+}
+
 /// Makes a checkpoint where one is due; with `at_once` wherever anything was appended since the last. Returns it.
 pub fn take(tx: &WriteTx<'_>, at_once: bool) -> Result<Option<CheckpointRow>> {
     let head = ledger::head(tx)?;

@@ -379,11 +379,13 @@ fn insert(tx: &WriteTx<'_>, d: &DecisionRow) -> Result<()> {
 
 /// What every reading of a decision's content goes by: the same columns hashed at the append and at every verification.
 /// Numbers of other tables are resolved to what they stand for.
-const CONTENT: &str = "SELECT d.decision_id, s.name AS site, e.epoch, d.subject_ref, d.action, d.purposes, d.before, \
-    d.after, d.current, d.method, d.actor, d.notice, d.notice_digest, d.language, d.gpc, d.dnt, d.signal_shown, d.client_at, \
-    d.received_at, d.corrected_at, d.expires_at, b.bases AS basis, d.salt, d.evidence FROM decisions d \
-    LEFT JOIN sites s ON s.site_id = d.site_id LEFT JOIN epochs e ON e.epoch_id = d.epoch_id \
-    LEFT JOIN bases b ON b.basis_id = d.basis_id WHERE d.seq = ?1";
+pub(in crate::store) const CONTENT: &str = "d.decision_id, s.name AS site, e.epoch, d.subject_ref, d.action, d.purposes, \
+    d.before, d.after, d.current, d.method, d.actor, d.notice, d.notice_digest, d.language, d.gpc, d.dnt, d.signal_shown, \
+    d.client_at, d.received_at, d.corrected_at, d.expires_at, b.bases AS basis, d.salt, d.evidence";
+
+/// The tables [`CONTENT`] is resolved by.
+pub(in crate::store) const RESOLVED: &str = "LEFT JOIN sites s ON s.site_id = d.site_id \
+    LEFT JOIN epochs e ON e.epoch_id = d.epoch_id LEFT JOIN bases b ON b.basis_id = d.basis_id";
 
 /// Names of the columns of a decision's content, in the order they are hashed.
 pub const FIELDS: [&str; 24] = [
@@ -413,19 +415,40 @@ pub const FIELDS: [&str; 24] = [
     "evidence",
 ];
 
-fn leaf_of_row(r: &Row<'_>) -> rusqlite::Result<Hash> {
+/// The digest of a content whose columns begin at this one.
+pub(in crate::store) fn leaf_of_row(r: &Row<'_>, first: usize) -> rusqlite::Result<Hash> {
     let mut leaf = Leaf::of(EntryKind::Decision);
     for (at, name) in FIELDS.iter().enumerate() {
-        leaf.add(name, row::plain(r.get_ref(at)?)?);
+        leaf.add(name, row::plain(r.get_ref(first + at)?)?);
     }
     Ok(leaf.finish())
 }
 
 /// The digest of a decision's content as it lies in the file now; `None` where it is gone.
 pub(in crate::store) fn leaf(conn: &Connection, seq: i64) -> Result<Option<Hash>> {
-    conn.prepare_cached(CONTENT)
-        .and_then(|mut s| s.query_row([seq], leaf_of_row).optional())
+    conn.prepare_cached(&format!("SELECT {CONTENT} FROM decisions d {RESOLVED} WHERE d.seq = ?1"))
+        .and_then(|mut s| s.query_row([seq], |r| leaf_of_row(r, 0)).optional())
         .map_err(|e| open::error("reading the content of a ledger entry", e))
+}
+
+/// A decision by its number.
+pub fn get(tx: &ReadTx<'_>, seq: Seq) -> Result<Option<DecisionRow>> {
+    tx.conn()
+        .prepare_cached(&format!("SELECT {COLUMNS} {FROM} WHERE d.seq = ?1"))
+        .and_then(|mut s| s.query_row([seq], from_row).optional())
+        .map_err(|e| open::error("finding a decision", e))
+}
+
+/// The lowest number in the ledger that a decision claims without having an entry there.
+pub fn unchained(tx: &ReadTx<'_>) -> Result<Option<i64>> {
+    tx.conn()
+        .query_row(
+            "SELECT min(d.ledger_no) FROM decisions d LEFT JOIN ledger l ON l.ledger_no = d.ledger_no AND l.seq = d.seq \
+             AND l.kind = 'decision' WHERE l.ledger_no IS NULL",
+            [],
+            |r| r.get(0),
+        )
+        .map_err(|e| open::error("looking for decisions outside the ledger", e))
 }
 
 /// Numbers of all decisions, oldest first.

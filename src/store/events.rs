@@ -99,6 +99,14 @@ pub fn find(tx: &WriteTx<'_>, site_id: i64, id: &ClientId) -> Result<Option<Take
         .map_err(|e| open::error("looking for an event id", e))
 }
 
+/// Numbers of the events of an id, at any site.
+pub fn seqs_of(tx: &ReadTx<'_>, id: &ClientId) -> Result<Vec<Seq>> {
+    tx.conn()
+        .prepare_cached("SELECT seq FROM events WHERE event_id = ?1 ORDER BY seq")
+        .and_then(|mut s| s.query_map([id], |r| r.get(0))?.collect())
+        .map_err(|e| open::error("looking for an event id", e))
+}
+
 /// Holds an event back until the group's end.
 pub fn insert(tx: &WriteTx<'_>, row: EventRow) {
     let mut held = tx.held().borrow_mut();

@@ -3,7 +3,7 @@
 //! Invariant: entry n + 1 holds the hash of entry n; the newest one is held by the pen, so that an append costs the same
 //! whatever the ledger holds.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Hash;
@@ -11,7 +11,7 @@ use crate::base::error::{Error, Result};
 use crate::base::text::hex;
 use crate::base::time::Millis;
 use crate::domain::ledger::{self, Cleared, Entry, EntryKind, GENESIS, Leaf, Value};
-use crate::store::{ReadTx, WriteTx, decisions, open};
+use crate::store::{ReadTx, WriteTx, decisions, open, row};
 
 /// The newest entry: what the next one follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,68 @@ pub struct GroundDetail {
     pub count: i64,
     /// The schema version they were found in.
     pub schema: i64,
+}
+
+/// What became of an entry's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// It is there, and has this digest now.
+    Has(Hash),
+    /// It was removed; the entry of that number says why.
+    Cleared(i64),
+    /// It is not there, and nothing says why.
+    Gone,
+}
+
+/// An entry as it lies in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its place in the chain.
+    pub entry: Entry,
+    /// Its hash, as stored.
+    pub hash: Hash,
+    /// Its content, where that is no decision.
+    pub detail: Option<String>,
+    /// Its content.
+    pub content: Content,
+}
+
+/// Entries behind a number, in order, each with the digest of its content as it lies there now; at most `limit`.
+pub fn page(tx: &ReadTx<'_>, after: i64, limit: i64) -> Result<Vec<Found>> {
+    let sql = format!(
+        "SELECT l.ledger_no, l.seq, l.kind, l.at, l.detail, l.prev, l.leaf, l.hash, c.by_no, d.seq, {} FROM ledger l \
+         LEFT JOIN cleared c ON c.ledger_no = l.ledger_no \
+         LEFT JOIN decisions d ON d.seq = l.seq AND d.ledger_no = l.ledger_no AND l.kind = 'decision' {} \
+         WHERE l.ledger_no > ?1 ORDER BY l.ledger_no LIMIT ?2",
+        decisions::CONTENT,
+        decisions::RESOLVED
+    );
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_map((after, limit), found)?.collect())
+        .map_err(|e| open::error("reading the ledger", e))
+}
+
+fn found(r: &Row<'_>) -> rusqlite::Result<Found> {
+    let kind = row::word(r.get_ref(2)?, EntryKind::parse)?;
+    let entry = Entry { no: r.get(0)?, seq: r.get(1)?, kind, at: r.get(3)?, prev: r.get(5)?, leaf: r.get(6)? };
+    let detail: Option<String> = r.get(4)?;
+    let (cleared, there): (Option<i64>, Option<i64>) = (r.get(8)?, r.get(9)?);
+    let content = match (&detail, there, cleared) {
+        (Some(detail), _, _) => Content::Has(leaf_of_detail(kind, detail)),
+        (None, Some(_), _) => Content::Has(decisions::leaf_of_row(r, 10)?),
+        (None, None, Some(by)) => Content::Cleared(by),
+        (None, None, None) => Content::Gone,
+    };
+    Ok(Found { entry, hash: r.get(7)?, detail, content })
+}
+
+/// The hash of an entry; `None` where it is not there (any more).
+pub fn hash_at(tx: &ReadTx<'_>, no: i64) -> Result<Option<Hash>> {
+    tx.conn()
+        .prepare_cached("SELECT hash FROM ledger WHERE ledger_no = ?1")
+        .and_then(|mut s| s.query_row([no], |r| r.get(0)).optional())
+        .map_err(|e| open::error("reading an entry of the ledger", e))
 }
 
 fn leaf_of_detail(kind: EntryKind, detail: &str) -> Hash {
@@ -215,3 +277,6 @@ pub(in crate::store) fn ground(conn: &Connection, now: Millis) -> Result<()> {
     let detail = serde_json::to_string(&GroundDetail { count, schema: 1 }).expect("invariant: it has string keys");
     put(EntryKind::Ground, *last, leaf_of_detail(EntryKind::Ground, &detail), Some(&detail))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::base::time::Millis;
 use crate::domain::body::{ClockBody, LaneLoss, RowLossBody};
 use crate::domain::event::Lane;
 use crate::domain::line::{HoleReason, LineKind};
-use crate::store::{ReadTx, WriteTx, frozen, meta, tallies};
+use crate::store::{ReadTx, WriteTx, checkpoints, frozen, ledger, meta, tallies};
 use crate::upkeep::guard::Step;
 use crate::upkeep::removal::slot;
 
@@ -124,8 +124,10 @@ pub(in crate::upkeep) fn tell(tx: &WriteTx<'_>) -> Result<usize> {
     Ok(told)
 }
 
-/// Tells that the clock was set.
+/// Tells that the clock was set: upstream, and in the ledger, signed at once.
 pub(in crate::upkeep) fn clock_step(tx: &WriteTx<'_>, step: Step) -> Result<()> {
     let body = ClockBody { from: step.from.rfc3339(), to: step.to.rfc3339(), step_ms: step.ms() };
-    frozen::note(tx, LineKind::Clock, &body).map(|_| ())
+    frozen::note(tx, LineKind::Clock, &body)?;
+    ledger::clock(tx, step.from, step.to)?;
+    checkpoints::take(tx, true).map(|_| ())
 }

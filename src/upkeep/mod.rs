@@ -26,6 +26,7 @@ pub mod quota;
 mod ranges;
 mod removal;
 mod retention;
+mod sign;
 mod snapshot;
 pub mod status;
 mod visits_old;
@@ -55,9 +56,10 @@ struct Care {
 }
 
 /// In this order: the clock is looked at before anything is removed by it.
-const CARES: [Care; 7] = [
+const CARES: [Care; 8] = [
     Care { what: "clock", run: clock::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "visits", run: idle::run, every_seconds: |o, _| o.visits_every_seconds },
+    Care { what: "ledger", run: sign::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "counts", run: counts::run, every_seconds: |_, _| OFTEN_SECONDS },
     Care { what: "withdrawn", run: withdrawn::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "quota", run: quota::run, every_seconds: quota::every_seconds },

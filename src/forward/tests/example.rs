@@ -11,9 +11,10 @@ use crate::base::text::hex;
 use crate::base::time::{DAY_MS, Millis};
 use crate::domain::batch::{FORMAT, Manifest, SealedPart, key_id};
 use crate::domain::body::{
-    CellBody, ClockBody, CountBody, DecisionBody, EpochLossBody, EventBody, LaneLoss, LossBody, RowLossBody, VisitBody,
-    WithdrawalBody,
+    CellBody, CheckpointBody, ClockBody, CountBody, DecisionBody, EpochLossBody, EventBody, LaneLoss, LossBody,
+    RowLossBody, VisitBody, WithdrawalBody,
 };
+use crate::domain::checkpoint::{self, Checkpoint};
 use crate::domain::consent::Purposes;
 use crate::domain::event::Lane;
 use crate::domain::line::{HoleReason, Line, LineKind, SCHEMA, body, digest, line_hash, render_hole};
@@ -166,7 +167,29 @@ fn damage(known: Option<i64>) -> EpochLossBody {
     EpochLossBody { reason: "damage", lost_epoch: BEFORE.to_string(), from, to, last_seq: known.map(|_| 412) }
 }
 
-/// The consent lane: decisions, a withdrawal, a loss, a step of the clock; one line is a hole.
+/// A checkpoint of a ledger of three entries.
+fn checkpoint() -> String {
+    let key = SigningKey::from_seed([42; 32]);
+    let signed = Checkpoint {
+        format: checkpoint::FORMAT.to_owned(),
+        edge: EDGE.to_string(),
+        epoch: EPOCH.to_string(),
+        checkpoint_no: 1,
+        ledger_no: 3,
+        hash: "0e".repeat(32),
+        seq: 21,
+        count: 3,
+        anchor: false,
+        at: at(29).rfc3339(),
+        key_id: key_id(&key.public()),
+        previous: None,
+    }
+    .sign(&key);
+    let (signature, public_key) = (hex(&signed.signature), hex(&key.public()));
+    body(&CheckpointBody { ledger_no: 3, signed: &signed.text, signature, public_key })
+}
+
+/// The consent lane: decisions, a withdrawal, a loss, a step of the clock, a checkpoint.
 fn consent_lane() -> Vec<Line> {
     let shared = Purposes::MEASURE.with(Purposes::SHARE);
     let floor = WithdrawalBody {
@@ -189,6 +212,7 @@ fn consent_lane() -> Vec<Line> {
         line(LineKind::Loss, 26, false, Purposes::NONE, body(&rows)),
         line(LineKind::Loss, 27, false, Purposes::NONE, body(&damage(Some(3)))),
         line(LineKind::Loss, 28, false, Purposes::NONE, body(&damage(None))),
+        line(LineKind::Checkpoint, 29, false, Purposes::NONE, checkpoint()),
     ]
 }
 

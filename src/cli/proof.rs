@@ -1,0 +1,134 @@
+//! `wayside consent verify`, `checkpoint` and `prove`: does the ledger hold, how far was it signed, what allowed an event?
+//! Must never judge the ledger itself (`consent/verify.rs`). Invariant: nothing here changes the database.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::base::error::{Error, Result, io};
+use crate::cli::Context;
+use crate::cli::output::{shown, time_text};
+use crate::cli::progress::{Progress, Unit};
+use crate::cli::table::pairs;
+use crate::consent::{prove, verify};
+
+/// Longest a read of the ledger may take, ms: pages are read one by one.
+const READ_MS_MAX: u64 = 30_000;
+
+/// Flags of `verify`.
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    /// A checkpoint kept elsewhere: a line of the consent lane, or what `wayside consent checkpoint --json` printed.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `checkpoint`.
+#[derive(Debug, clap::Args)]
+pub struct Checkpoint {
+    /// Print one JSON object, to be kept elsewhere.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `prove`.
+#[derive(Debug, clap::Args)]
+pub struct Prove {
+    /// The event's id.
+    #[arg(long, value_name = "ID")]
+    event: String,
+    /// The site; needed where several have an event of that id.
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Verifies the ledger; the exit code tells what kind of fault was found.
+pub fn verify(args: &Verify, context: &mut Context) -> Result<u8> {
+    let against = match &args.against {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| io(format_args!("reading {}", path.display()), e))?;
+            Some(verify::parse_checkpoint(&text)?)
+        }
+    };
+    let mut progress = Progress::start("verify", Unit::Of("entries"), context.interactive);
+    let err = &mut context.output.err;
+    let verified = verify::beside(&context.data_dir, READ_MS_MAX, against.as_ref(), &mut |done, all| {
+        progress.at(done, all, &mut **err)
+    });
+    progress.end();
+    let verified = verified?;
+    if args.json {
+        context.output.json(&verified)?;
+        return Ok(verified.exit_code());
+    }
+    for fault in &verified.faults {
+        let kind = shown("kind", &serde_json::to_value(fault.kind).unwrap_or_default());
+        context.output.line(&format!("entry {}: {kind}: {}", fault.ledger_no, fault.what))?;
+    }
+    for note in &verified.notes {
+        context.output.line(&format!("note: {note}"))?;
+    }
+    let counted = format!(
+        "{} entries, {} contents, {} removed with an entry that says why, {} checkpoints, {} entries not signed yet",
+        verified.entries, verified.contents, verified.cleared, verified.checkpoints, verified.unsigned
+    );
+    context.output.line(&match verified.fault_count {
+        0 => format!("ok: {counted}"),
+        n => format!("{n} faults in {counted}"),
+    })?;
+    if verified.fault_count > 0 {
+        context.output.line(
+            "keep database, edge.json and every checkpoint received as they are; compare with a backup and with the upstream",
+        )?;
+    }
+    Ok(verified.exit_code())
+}
+
+/// Shows the newest checkpoint.
+pub fn checkpoint(args: &Checkpoint, context: &mut Context) -> Result<u8> {
+    let newest = verify::newest_checkpoint(&context.data_dir, READ_MS_MAX)?;
+    if args.json {
+        context.output.json(&newest)?;
+        return Ok(0);
+    }
+    let list = [
+        ("entry", newest.ledger_no.to_string()),
+        ("hash", newest.hash),
+        ("signed", time_text(&newest.at)),
+        ("signature", newest.signature),
+    ];
+    context.output.lines(pairs("", &list.map(|(name, value)| (name.to_owned(), value))))?;
+    context.output.note("keep it elsewhere with `wayside consent checkpoint --json`, and verify against it later")?;
+    Ok(0)
+}
+
+/// Shows what allowed an event.
+pub fn prove(args: &Prove, context: &mut Context) -> Result<u8> {
+    let books = context.history.books.clone();
+    let book =
+        move |site: &str| books.iter().find(|(of, _)| of.as_str() == site).map(|(_, b)| b.clone()).unwrap_or_default();
+    let proof = prove::event(&context.data_dir, READ_MS_MAX, args.site.as_deref(), &args.event, &book)?;
+    if args.json {
+        context.output.json(&proof)?;
+        return Ok(0);
+    }
+    let value = serde_json::to_value(&proof).map_err(|e| Error::storage("showing a proof").source(e))?;
+    let fields = |value: &Value, skip: &[&str]| -> Vec<(String, String)> {
+        let known = value.as_object().into_iter().flatten();
+        let told = known.filter(|(key, value)| !skip.contains(&key.as_str()) && !value.is_null());
+        told.map(|(key, value)| (key.replace('_', " "), shown(key, value))).collect()
+    };
+    context.output.lines(pairs("", &fields(&value, &["decision"])))?;
+    if value["decision"].is_object() {
+        context.output.line("decision")?;
+        context.output.lines(pairs("  ", &fields(&value["decision"], &[])))?;
+    }
+    Ok(0)
+}
