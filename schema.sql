@@ -71,7 +71,8 @@ CREATE TABLE agents (
   used_seq        INTEGER NOT NULL
 ) STRICT;
 
--- One browser or device, at a kiosk one person's turn. `granted` and `denied` are what its decisions amount to.
+-- One browser or device, at a kiosk one person's turn. `granted` and `denied` are what its decisions amount to;
+-- `valid_until` is when the first of what is granted lapses.
 -- owner: src/store/visitors.rs
 -- retention: with its last visit
 -- personal: yes (pseudonymous)
@@ -96,6 +97,7 @@ CREATE TABLE visitors (
   basis_id      INTEGER NOT NULL,
   consent_seq   INTEGER NOT NULL,
   exempt        INTEGER NOT NULL CHECK (exempt IN (0, 1)),
+  valid_until   INTEGER,
   UNIQUE (site_id, key),
   CHECK (flags & 1 = 0 OR consent_seq > 0 OR basis_id > 0 OR exempt = 1)
 ) STRICT;
@@ -277,6 +279,31 @@ CREATE TABLE contacts (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX contacts_visit ON contacts (visit_id);
 
+-- What people were told before they decided: one row for each language of a version. `digest` is over the canonical encoding
+-- of an own notice (src/domain/notice.rs); of an external one its tool says it. Immutable.
+-- owner: src/store/notices.rs
+-- retention: for ever, since decisions refer to it
+-- personal: no
+CREATE TABLE notices (
+  notice_id    INTEGER PRIMARY KEY,
+  site_id      INTEGER NOT NULL REFERENCES sites (site_id),
+  version      TEXT    NOT NULL CHECK (version <> 'none'),
+  language     TEXT    NOT NULL,
+  digest       BLOB    NOT NULL CHECK (length(digest) = 32),
+  valid_from   INTEGER NOT NULL,
+  published_at INTEGER NOT NULL,
+  origin       TEXT    NOT NULL CHECK (origin IN ('own', 'external')),
+  body         TEXT    NOT NULL,
+  UNIQUE (site_id, version, language)
+) STRICT;
+CREATE TRIGGER notices_stay BEFORE UPDATE ON notices BEGIN SELECT RAISE(ABORT, 'notices are immutable'); END;
+CREATE TRIGGER notices_remain BEFORE DELETE ON notices BEGIN SELECT RAISE(ABORT, 'notices are kept'); END;
+-- INSERT OR REPLACE removes a row without asking the trigger above
+CREATE TRIGGER notices_once BEFORE INSERT ON notices
+WHEN EXISTS (SELECT 1 FROM notices n WHERE n.notice_id = NEW.notice_id
+             OR n.site_id = NEW.site_id AND n.version = NEW.version AND n.language = NEW.language)
+BEGIN SELECT RAISE(ABORT, 'a notice is published once'); END;
+
 -- Decisions, append only. `subject_ref` is the visitor_ref, or a fresh reference where no visitor is kept (refusals).
 -- What a row says is the content of its entry in the ledger, which stays when the row goes.
 -- owner: src/store/decisions.rs
@@ -385,6 +412,29 @@ CREATE TRIGGER checkpoints_stay BEFORE UPDATE ON checkpoints BEGIN SELECT RAISE(
 CREATE TRIGGER checkpoints_leave BEFORE DELETE ON checkpoints
   WHEN OLD.checkpoint_no >= (SELECT coalesce(max(c.checkpoint_no), 0) FROM checkpoints c WHERE c.anchor = 1)
   BEGIN SELECT RAISE(ABORT, 'no anchor follows this checkpoint'); END;
+
+-- How a decision came about: the page, the banner's digest, another tool's record. The ledger holds SHA-256 of nonce and body.
+-- owner: src/store/evidence.rs
+-- retention: with its decision, or removed by itself when its person is erased
+-- personal: yes (pseudonymous)
+CREATE TABLE evidence (
+  seq         INTEGER PRIMARY KEY,
+  subject_ref BLOB NOT NULL CHECK (length(subject_ref) = 16),
+  nonce       BLOB NOT NULL CHECK (length(nonce) = 16),
+  body        TEXT NOT NULL
+) STRICT;
+CREATE INDEX evidence_subject ON evidence (subject_ref);
+
+-- Keyed hashes of the codes that kiosks print on receipts; a code opens its visitor.
+-- owner: src/store/codes.rs
+-- retention: with its visitor
+-- personal: yes (pseudonymous)
+CREATE TABLE codes (
+  code_hash  BLOB    PRIMARY KEY CHECK (length(code_hash) = 32),
+  visitor_id INTEGER NOT NULL,
+  made_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX codes_visitor ON codes (visitor_id);
 
 -- Persons of whom no visitor is kept any more (or never was): their decisions stay [retention] ledger_months after the last
 -- event, which no other row tells then.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
+use crate::domain::notice::Controller;
 use crate::domain::site::SiteOptions;
 use crate::domain::visit::VisitOptions;
 use crate::forward::options::{ForwardOptions, TargetOptions};
@@ -49,6 +50,8 @@ pub struct Config {
     pub geoip_file: Option<PathBuf>,
     /// This installation.
     pub edge: EdgeOptions,
+    /// Who answers for the processing.
+    pub controller: Controller,
     /// The HTTP door.
     pub door: DoorOptions,
     /// When visits end.
@@ -84,6 +87,7 @@ impl Default for Config {
             ingest_token_files: Vec::new(),
             geoip_file: None,
             edge: EdgeOptions::default(),
+            controller: Controller::default(),
             door: DoorOptions::default(),
             visits: VisitOptions::default(),
             ingest: IngestOptions::default(),

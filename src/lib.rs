@@ -25,7 +25,10 @@
 //! | ingest | `POST /v1/events`, the pixel, Journey endpoints | [`http::events`] -> [`ingest::accept`] -> [`ingest::decode`] -> [`ingest::shape`] -> [`ingest::record`]: duplicate?, [`domain::consent::Gate`], [`domain::placement`], one transaction | one outcome per event, after COMMIT |
 //! | spool | a file renamed into `spool/` | [`ingest::spool`] -> the same transaction, lines and how many were taken together | rows; bad lines in `spool/rejected/` |
 //! | import | `wayside import` | [`ingest::import`] reads and counts -> [`daemon::import`] -> [`ingest::sink`]: events and offset together | rows and a tally |
+//! | notice | `wayside notice publish`, `POST /v1/notices` | [`domain::notice`] lint -> [`consent::notice`] -> [`store::notices`], for good | `GET /v1/notice`, `GET /v1/consent/state` |
 //! | decision | `POST /v1/consent`, `wayside consent`, decisions with events | [`consent`] -> [`domain::consent::decide`] -> [`store::decisions`]: row, entry of the [`store::ledger`], standing, floors, `rights.log`, in O(1) | an answer with the visitor's token |
+//! | receipt | `GET /v1/consent/receipt` | token or code -> [`consent::receipt`] from ledger row, notice and evidence -> signed | JSON-LD, Kantara, a page |
+//! | end of a choice | [`upkeep`], the next decision | [`domain::choice`] by the newest time known -> an `expire` row | nothing; rows taken before stay |
 //! | withdrawn rows | [`upkeep`] | floors -> steps of at most 1,000 rows -> [`store::holes`] where a row lies in a sealed batch | nothing |
 //! | the ledger | every decision, a step of the clock, a removal | [`store::ledger`]: an entry holds the hash of the one before -> [`upkeep`] signs ([`store::checkpoints`]) | the consent lane; [`consent::verify`] |
 //! | end of a visit | [`upkeep`] | what is due -> ended -> a frozen snapshot line ([`store::frozen`]) | the `visits` lane |
@@ -105,7 +108,7 @@
 //! | `lock`, `running`, `first-start`, `control.sock` | [`store::open`], [`store::damage`], [`http::local`] | no | - |
 //!
 //! Not built yet, with their seams left clean: push, pull and relay targets, engines, the history over HTTP, engagement and
-//! scoring, data-subject requests, receipts.
+//! scoring, data-subject requests.
 
 pub mod base;
 pub mod cli;

@@ -60,6 +60,7 @@ fn the_examples_hold_to_their_schema() {
     let folder = root().join("packaging/schema/example");
     validate("batch-line.schema.json", &all(&folder, ".ndjson"));
     validate("manifest.schema.json", &all(&folder, ".manifest.json"));
+    validate("receipt.schema.json", &[folder.join("receipt.json")]);
 }
 
 #[test]

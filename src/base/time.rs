@@ -45,6 +45,14 @@ impl Millis {
         earlier.map_or(Millis(MIN_MS), |zoned| Millis(zoned.timestamp().as_millisecond()))
     }
 
+    /// This instant `months` calendar months later, in UTC: 31 August and one month is 30 September.
+    pub fn months_later(self, months: u32) -> Millis {
+        let at = jiff::Timestamp::from_millisecond(self.0.clamp(MIN_MS, MAX_MS)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let span = jiff::Span::new().try_months(i64::from(months));
+        let later = span.and_then(|span| at.to_zoned(jiff::tz::TimeZone::UTC).checked_add(span));
+        later.map_or(Millis(MAX_MS), |zoned| Millis(zoned.timestamp().as_millisecond()))
+    }
+
     /// RFC 3339, UTC, milliseconds: `2026-11-21T10:00:00.000Z`.
     pub fn rfc3339(self) -> String {
         let at = jiff::Timestamp::from_millisecond(self.0.clamp(MIN_MS, MAX_MS)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -231,6 +239,9 @@ mod tests {
         assert_eq!(earlier("2026-11-21T10:00:00Z", 13), "2025-10-21T10:00:00.000Z");
         assert_eq!(earlier("2026-03-31T00:00:00Z", 1), "2026-02-28T00:00:00.000Z");
         assert_eq!(Millis(0).months_earlier(u32::MAX), Millis(MIN_MS));
+        let later = |text: &str, months| Millis::parse(text).unwrap().months_later(months).rfc3339();
+        assert_eq!(later("2026-08-31T10:00:00Z", 6), "2027-02-28T10:00:00.000Z");
+        assert_eq!(Millis(0).months_later(u32::MAX), Millis(MAX_MS));
     }
 
     #[test]

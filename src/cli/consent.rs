@@ -1,10 +1,12 @@
 //! `wayside consent`: give, refuse and withdraw in a visitor's name, and show what was decided.
 //! Must never decide what a decision changes. Invariant: showing needs no daemon and changes nothing.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use crate::base::error::Result;
+use crate::base::error::{Result, io};
 use crate::cli::output::{shown, time_text};
 use crate::cli::table::{Table, pairs};
 use crate::cli::{Context, desk, proof};
@@ -33,6 +35,11 @@ enum What {
     /// The visitor takes back what was given.
     #[command(after_help = "Example:\n  wayside consent withdraw demo --purposes measure    takes back everything")]
     Withdraw(Decide),
+    /// Write the signed receipt of a visitor's decision.
+    #[command(
+        after_help = "Example:\n  wayside consent receipt demo --out receipt.json\n  wayside consent receipt demo --format html --language de --out receipt.html"
+    )]
+    Receipt(Receipt),
     /// Show what a visitor decided, and what it amounts to.
     #[command(after_help = "Example:\n  wayside consent show demo --site default")]
     Show(Show),
@@ -83,6 +90,31 @@ struct Decide {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("whose").required(true).args(["visitor", "code"]))]
+struct Receipt {
+    /// The visitor's id.
+    visitor: Option<String>,
+    /// The code of a kiosk's receipt instead of an id.
+    #[arg(long, value_name = "LETTERS")]
+    code: Option<String>,
+    /// The decision's number; the newest where it is not given.
+    #[arg(long, value_name = "SEQ")]
+    decision: Option<i64>,
+    /// The form.
+    #[arg(long, value_name = "FORM", default_value = "json", value_parser = ["json", "kantara", "html"])]
+    format: String,
+    /// Language of the page.
+    #[arg(long, value_name = "LANG")]
+    language: Option<String>,
+    /// The site; needed where several are configured.
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
+    /// Write it there, and the signature beside it with .sig; else only the receipt is printed.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 struct Show {
     /// The visitor's id, or a visitor_ref.
     visitor: String,
@@ -100,6 +132,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
         What::Give(decide) => record("give", decide, context),
         What::Refuse(decide) => record("refuse", decide, context),
         What::Withdraw(decide) => record("withdraw", decide, context),
+        What::Receipt(receipt) => self::receipt(receipt, context),
         What::Show(show) => self::show(show, context),
         What::Verify(args) => proof::verify(args, context),
         What::Checkpoint(args) => proof::checkpoint(args, context),
@@ -155,6 +188,44 @@ fn record(action: &str, decide: &Decide, context: &mut Context) -> Result<u8> {
         }
     }
     context.output.lines(pairs("  ", &list))?;
+    Ok(0)
+}
+
+fn receipt(args: &Receipt, context: &mut Context) -> Result<u8> {
+    let decision = args.decision.map(|seq| seq.to_string());
+    let target = desk::target(
+        "/v1/consent/receipt",
+        &[
+            ("site", args.site.as_deref()),
+            ("visitor", args.visitor.as_deref()),
+            ("format", Some(args.format.as_str())),
+            ("language", args.language.as_deref()),
+            ("decision", decision.as_deref()),
+        ],
+    );
+    let headers: Vec<(&str, &str)> = args.code.iter().map(|code| ("wayside-code", code.as_str())).collect();
+    let reply = context.desk()?.send("GET", &target, &headers, Vec::new())?;
+    if reply.status >= 400 {
+        return Err(desk::refusal(&reply));
+    }
+    let Some(path) = &args.out else {
+        context.output.lines(String::from_utf8_lossy(&reply.body).lines().map(str::to_owned))?;
+        return Ok(0);
+    };
+    let header = |name: &str| reply.header(name).unwrap_or_default().to_owned();
+    let proof = json!({
+        "algorithm": "Ed25519",
+        "key_id": header("wayside-key-id"),
+        "public_key": header("wayside-public-key"),
+        "signature": header("wayside-signature"),
+    });
+    let beside = PathBuf::from(format!("{}.sig", path.display()));
+    let save = |path: &PathBuf, bytes: &[u8]| {
+        std::fs::write(path, bytes).map_err(|e| io(format_args!("writing {}", path.display()), e))
+    };
+    save(path, &reply.body)?;
+    save(&beside, format!("{proof}\n").as_bytes())?;
+    context.output.line(&format!("wrote {} and {}", path.display(), beside.display()))?;
     Ok(0)
 }
 

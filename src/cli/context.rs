@@ -11,6 +11,7 @@ use crate::base::time::{Clock, SystemClock};
 use crate::cli::check::Checked;
 use crate::cli::desk::{self, Desk};
 use crate::cli::output::Output;
+use crate::domain::notice::lint::Facts;
 use crate::history::{History, HistoryOptions};
 use crate::ingest::import::{ImportOptions, Source, Tally};
 
@@ -80,6 +81,8 @@ pub struct Context {
     pub interactive: bool,
     /// What reading needs to know of the configuration.
     pub history: HistoryOptions,
+    /// What notices must tell, site by site.
+    pub facts: Vec<Facts>,
     /// Length of the write-ahead log at which a backup gives way, bytes.
     pub wal_bytes_max: Option<u64>,
     /// The time.
@@ -119,6 +122,7 @@ impl Context {
             control_socket,
             interactive: std::io::IsTerminal::is_terminal(&std::io::stderr()),
             history: HistoryOptions::default(),
+            facts: Vec::new(),
             wal_bytes_max: None,
             clock: Arc::new(SystemClock),
             stop,

@@ -24,6 +24,7 @@ pub mod events;
 pub mod export;
 pub mod forward;
 pub mod import;
+pub mod notice;
 pub mod output;
 pub mod pick;
 pub mod progress;
@@ -78,6 +79,8 @@ pub enum Command {
     Record(record::Args),
     /// Give, refuse, withdraw or show a visitor's consent.
     Consent(consent::Args),
+    /// Write, check, publish and compare notices: what people are told before they decide.
+    Notice(notice::Args),
     /// Import web server logs.
     Import(import::Args),
     /// List or show events.
@@ -126,6 +129,7 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Check(args) => check::run(&args, context),
         Command::Record(args) => record::run(&args, context),
         Command::Consent(args) => consent::run(&args, context),
+        Command::Notice(args) => notice::run(&args, context),
         Command::Import(args) => import::run(&args, context),
         Command::Events(args) => events::run(&args, context),
         Command::Visits(args) => visits::run(&args, context),

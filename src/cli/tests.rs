@@ -319,3 +319,61 @@ fn a_reader_that_went_away_is_no_error() {
     context.check = Box::new(|| Err(Error::storage("printing").code("broken_pipe")));
     assert_eq!(world.run(&["check"], context).unwrap(), 0);
 }
+
+#[test]
+fn a_notice_is_written_checked_previewed_and_compared() {
+    use crate::domain::notice::Controller;
+    use crate::domain::notice::lint::Facts;
+    let world = World::new();
+    let file = world.dir.path().join("notice.toml").display().to_string();
+    let other = world.dir.path().join("other.toml").display().to_string();
+    let page = world.dir.path().join("notice.html").display().to_string();
+    let run = |line: &[&str], answer: Value| {
+        let mut context = world.context(move |_, _| Reply::json(200, &answer));
+        let controller = Controller {
+            name: "Example Ltd".to_owned(),
+            email: "privacy@shop.example".to_owned(),
+            privacy_url: "https://shop.example/privacy".to_owned(),
+            authority: "Authority, Town".to_owned(),
+            ..Controller::default()
+        };
+        context.facts = vec![Facts {
+            site: "default".to_owned(),
+            controller,
+            purposes: vec![("measure".to_owned(), LawfulBasis::Consent, String::new())],
+            words: vec!["measure".to_owned(), "share".to_owned()],
+            choice_months: 6,
+            ..Facts::default()
+        }];
+        world.run(line, context)
+    };
+    let none = || Value::Null;
+    assert_eq!(run(&["notice", "new", "--from-config", "--lang", "de,en,fr", "--out", &file], none()).unwrap(), 0);
+    assert_eq!(run(&["notice", "check", &file], none()).unwrap(), 65, "the French text is not translated");
+    assert!(world.out.text().contains("language.fr.text"), "{}", world.out.text());
+    assert_eq!(run(&["notice", "publish", &file], none()).unwrap(), 65);
+    assert!(world.asked.borrow().is_empty(), "what cannot be published is not sent");
+    let again = run(&["notice", "new", "--from-config", "--out", &file], none()).unwrap_err();
+    assert_eq!(again.kind, Kind::Conflict, "a draft somebody edits is not written over");
+    let new = ["notice", "new", "--from-config", "--lang", "de,en", "--version", "2", "--out", &other];
+    assert_eq!(run(&new, none()).unwrap(), 0);
+    assert_eq!(run(&["notice", "check", &other], none()).unwrap(), 0);
+    assert_eq!(run(&["notice", "preview", &other, "--lang", "de", "--out", &page], none()).unwrap(), 0);
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("lang=\"de\"") && html.contains("Example Ltd") && html.contains("6 Monate"), "{html}");
+    let told = json!({"published": [{"version": "2", "language": "en", "digest": "00", "valid_from": "2027-02-01T00:00:00.000Z"}]});
+    assert_eq!(run(&["notice", "publish", &other, "--valid-from", "2027-02-01"], told).unwrap(), 0);
+    let (method, target, body) = world.asked.borrow()[0].clone();
+    assert_eq!((method.as_str(), target.as_str()), ("POST", "/v1/notices"));
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["validFrom"], json!(Millis::parse("2027-02-01T00:00:00Z").unwrap().0));
+    assert_eq!(body["draft"]["language"]["en"]["title"], json!("Your privacy choices"));
+    let text = std::fs::read_to_string(&other).unwrap();
+    let third = world.dir.path().join("third.toml").display().to_string();
+    std::fs::write(&third, text.replace("a random identifier", "a number of yours")).unwrap();
+    assert_eq!(run(&["notice", "diff", &other, &third], none()).unwrap(), 0);
+    let out = world.out.text();
+    assert!(out.contains("en purposes.measure.text:") && out.contains("to be asked again: measure"), "{out}");
+    assert_eq!(run(&["notice", "diff", &other, &other], none()).unwrap(), 0);
+    assert!(world.out.text().ends_with("no difference\nnobody has to be asked again\n"));
+}

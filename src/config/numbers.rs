@@ -15,6 +15,8 @@ const TIB: u64 = 1_024 * GIB;
 /// A hundred years, so that no sum of times overflows.
 const DAYS_MAX: u64 = 36_500;
 const MONTHS_MAX: u64 = 1_200;
+/// Thirteen months: longer no authority lets a choice stand.
+const CHOICE_MONTHS_MAX: u64 = 13;
 const DAY_SECONDS: u64 = 86_400;
 const YEAR_MINUTES: u64 = 527_040;
 
@@ -48,6 +50,9 @@ pub(super) fn rows(config: &Config) -> Vec<Row> {
     rows.extend(ingest(config).into_iter().map(named));
     rows.extend(time(config).into_iter().map(named));
     rows.extend(work(config).into_iter().map(named));
+    for (n, site) in config.sites.iter().enumerate() {
+        rows.push((format!("site[{n}].choice_months"), site.choice_months.into(), 1, CHOICE_MONTHS_MAX));
+    }
     for (n, target) in config.targets.iter().enumerate() {
         rows.push((format!("target[{n}].keep_days"), target.keep_days.into(), 1, DAYS_MAX));
         rows.push((format!("target[{n}].keep_bytes"), target.keep_bytes, MIB, 1_024 * TIB));

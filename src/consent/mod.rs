@@ -2,6 +2,7 @@
 //! Owns who may decide for whom (tokens); must never hold the rules (`domain/consent.rs`) or touch rows of visits.
 //! Invariant: a no is in `rights.log` and committed before it is answered.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub mod prove;
@@ -11,12 +12,26 @@ use crate::base::error::{Error, Result};
 use crate::base::id::{ClientId, Seq, VisitorRef};
 use crate::base::time::Millis;
 use crate::domain::clock;
+use crate::domain::code::Code;
 use crate::domain::consent::{self, Change, Decision, Denial, Purposes, Standing};
+use crate::domain::notice::lint::Facts;
 use crate::domain::site::Seat;
 use crate::domain::visitor::{self, Rights, Visitor};
+
+pub mod guess;
+pub mod lapse;
+pub mod notice;
+pub mod page;
+pub mod receipt;
+pub mod state;
+
+use self::guess::{CODE_UNKNOWN, Guesses};
 pub use crate::store::decisions::{Actor, Recorded};
 use crate::store::decisions::{Asked, Circumstances, DecisionRow};
-use crate::store::{ReadTx, Store, WriteTx, decisions, denials, refusals, visitors, visits};
+pub use crate::store::notices::{Body as NoticeBody, NoticeRow, in_language};
+use crate::store::{
+    ReadTx, Store, WriteTx, audit, codes, decisions, denials, evidence, meta, notices, refusals, visitors, visits,
+};
 
 /// A decision to record.
 #[derive(Clone, Debug)]
@@ -31,6 +46,10 @@ pub struct Request {
     pub actor: Actor,
     /// The visitor's token.
     pub token: Option<String>,
+    /// The code of a kiosk's receipt, in place of visitor and token.
+    pub code: Option<Code>,
+    /// The client's address, where it came over the network: guesses are counted by it.
+    pub from: Option<IpAddr>,
     /// Signals of the request.
     pub signals: consent::Signals,
     /// When it was received.
@@ -40,37 +59,136 @@ pub struct Request {
 /// Where decisions are taken.
 pub struct Consent {
     store: Arc<Store>,
+    /// What notices must tell, site by site.
+    facts: Vec<Facts>,
+    guesses: Arc<Guesses>,
 }
 
 impl Consent {
     /// Decisions of this store.
-    pub fn new(store: Arc<Store>) -> Self {
-        Consent { store }
+    pub fn new(store: Arc<Store>, facts: Vec<Facts>) -> Self {
+        Consent { store, facts, guesses: Arc::default() }
+    }
+
+    /// Publishes a notice; `who` stands in the audit. Errors: those of [`notice::publish`].
+    pub fn publish(&self, seat: Seat, request: notice::Publish, who: &str) -> Result<Vec<notice::Published>> {
+        let facts = self.facts.iter().find(|facts| facts.site == seat.site.id()).cloned().unwrap_or_default();
+        let (request, who) = (Arc::new(request), who.to_owned());
+        self.store.pen().call(move |tx| {
+            let out = notice::publish(tx, &seat, &facts, &request)?;
+            audit::insert(tx, &who, "notice_published", Some(&request.draft.version), Some(seat.site.id()))?;
+            Ok(out)
+        })
+    }
+
+    /// Registers an external notice; `who` stands in the audit. Errors: those of [`notice::register`].
+    pub fn register(&self, seat: Seat, request: notice::Register, who: &str) -> Result<notice::Published> {
+        let (request, who) = (Arc::new(request), who.to_owned());
+        self.store.pen().call(move |tx| {
+            let out = notice::register(tx, &seat, &request)?;
+            audit::insert(tx, &who, "notice_registered", Some(&request.notice.version), Some(seat.site.id()))?;
+            Ok(out)
+        })
+    }
+
+    /// The languages of the notice in force, or of a version.
+    pub fn notice(&self, site_id: i64, version: Option<&str>, now: Millis) -> Result<Vec<NoticeRow>> {
+        self.store.read(|tx| match version {
+            Some(version) => notices::version(tx, site_id, version),
+            None => notices::in_force(tx, site_id, meta::choice_time(tx, now)?),
+        })
     }
 
     /// Records a decision; `done` is called after the commit. Errors: `Busy` at once; `Invalid`, `Denied` (token) and
     /// `Storage` to `done`.
     pub fn record_later(&self, request: Request, done: impl FnOnce(Result<Recorded>) + Send + 'static) -> Result<()> {
-        let request = Arc::new(request);
-        self.store.pen().submit(
-            1,
-            move |tx| {
-                let asked = Asked {
-                    actor: request.actor,
-                    token: request.token.as_deref(),
-                    signals: request.signals,
-                    received: request.received,
-                };
-                record(tx, &request.seat, &request.visitor, &request.decision, &asked)
-            },
-            done,
-        )
+        let (from, received, guessed) = (request.from, request.received, request.code.is_some());
+        if guessed {
+            self.guesses.may(from, received)?;
+        }
+        let (request, guesses) = (Arc::new(request), Arc::clone(&self.guesses));
+        let answered = move |recorded: Result<Recorded>| {
+            if guessed && recorded.as_ref().is_err_and(|error| error.code == CODE_UNKNOWN) {
+                guesses.failed(from, received);
+            }
+            done(recorded);
+        };
+        self.store.pen().submit(1, move |tx| asked_for(tx, &request), answered)
+    }
+
+    /// Does this token prove the visitor?
+    pub fn token_holds(&self, seat: &Seat, key: &ClientId, token: &str) -> bool {
+        visitor::token_holds(&self.store.identity().hash_key, seat.site.id(), key, token)
+    }
+
+    /// What a banner needs to know of a visitor that was proved, or of somebody new.
+    pub fn state(
+        &self,
+        seat: &Seat,
+        key: Option<&ClientId>,
+        language: Option<&str>,
+        moment: (Millis, consent::Signals),
+    ) -> Result<state::State> {
+        let id_hash = key.map(|key| seat.id_hash(&self.store.identity().hash_key, key));
+        self.store.read(|tx| state::state(tx, seat, (key, id_hash.as_ref()), language, moment))
+    }
+
+    /// The receipt of a visitor's decision, of the newest where none is named. Errors: `NotFound`.
+    pub fn receipt(&self, seat: &Seat, key: &ClientId, which: (Option<Seq>, Option<&str>)) -> Result<receipt::Receipt> {
+        let facts = self.facts.iter().find(|facts| facts.site == seat.site.id()).cloned().unwrap_or_default();
+        let identity = self.store.identity();
+        self.store.read(|tx| receipt::make(tx, seat, key, which, (&facts, identity)))
+    }
+
+    /// A receipt's bytes in a form, signed; a page carries the proof of its DPV form.
+    pub fn signed(&self, made: &receipt::Receipt, form: receipt::Form) -> receipt::Signed {
+        let edge = &self.store.identity().edge;
+        let sign = |bytes| receipt::Signed::new(bytes, &edge.signing, &edge.key_id);
+        match form {
+            receipt::Form::Html => sign(receipt::page(made, Some(&sign(made.render(receipt::Form::Dpv)))).into_bytes()),
+            form => sign(made.render(form)),
+        }
+    }
+
+    /// The visitor that a code opens. Errors: `Denied` with code `code_unknown`, `Busy` after too many guesses.
+    pub fn by_code(&self, seat: &Seat, code: &Code, from: Option<IpAddr>, now: Millis) -> Result<Visitor> {
+        self.guesses.may(from, now)?;
+        let key = &self.store.identity().hash_key;
+        let found = self.store.read(|tx| codes::open(tx, key, code))?.filter(|v| v.site_id == seat.id);
+        found.ok_or_else(|| {
+            self.guesses.failed(from, now);
+            guess::unknown()
+        })
     }
 
     /// The decisions of a visitor. Errors: `NotFound`.
     pub fn history(&self, site_id: i64, visitor: &ClientId) -> Result<History> {
         self.store.read(|tx| history(tx, site_id, visitor))
     }
+}
+
+/// Records what was asked for, by visitor and token or by code.
+fn asked_for(tx: &WriteTx<'_>, request: &Request) -> Result<Recorded> {
+    let asked = Asked {
+        actor: request.actor,
+        token: request.token.as_deref(),
+        signals: request.signals,
+        received: request.received,
+    };
+    let Some(code) = &request.code else {
+        return record(tx, &request.seat, &request.visitor, &request.decision, &asked);
+    };
+    if request.decision.action == consent::Action::Give {
+        return Err(Error::denied("a code opens withdrawal, access and erasure, and no consent")
+            .code("code")
+            .remedy("ask the person on a screen that shows the notice"));
+    }
+    tx.settle()?;
+    let key = &tx.identity().hash_key;
+    let visitor = codes::open(tx, key, code)?.filter(|v| v.site_id == request.seat.id).ok_or_else(guess::unknown)?;
+    // who has the code has shown as much as who has the token
+    let token = visitor::token(key, request.seat.site.id(), &visitor.key);
+    record(tx, &request.seat, &visitor.key, &request.decision, &Asked { token: Some(&token), ..asked })
 }
 
 /// Records one decision within a transaction: the row, the standing, the floors, the rights log.
@@ -102,12 +220,23 @@ pub fn record(
         (None, Some(r)) => vec![Denial { purposes: r.purposes, from: r.decided_at, until: None }],
         _ => Vec::new(),
     };
+    let time = meta::choice_time_held(tx)?;
+    let lapse = match &known {
+        Some(v) => lapse::of(tx, seat, v, time)?,
+        None => None,
+    };
     let standing = match (&known, &refusal) {
-        (Some(v), _) => v.standing.clone(),
+        (Some(v), _) => lapse.as_ref().map_or(&v.standing, |change| &change.standing).clone(),
         (None, Some(r)) => Standing { denied: r.purposes, ..Standing::default() },
         (None, None) => Standing::default(),
     };
-    let change = consent::decide(decision, at, &standing, &denials, &seat.site.gate.bases)?;
+    let mut change = consent::decide(decision, at, &standing, &denials, &seat.site.gate.bases)?;
+    let meant = notice::meant(tx, seat, decision, at, asked.received)?;
+    let expires = at.months_later(seat.site.options.choice_months);
+    if decision.action == consent::Action::Give && change.current {
+        change.standing.valid_until = lapse::first(&standing, decision.purposes, expires);
+    }
+    let sealed = evidence::commit(&decision.evidence);
     let circumstances = Circumstances {
         site_id: seat.id,
         site: seat.site.id().to_owned(),
@@ -117,18 +246,36 @@ pub fn record(
         actor: asked.actor,
         signals: asked.signals,
         basis_id: seat.basis_id,
-        notice_digest: None,
-        expires: None,
-        evidence: None,
+        notice_digest: meant.digest,
+        expires: Some(expires),
+        evidence: sealed.as_ref().map(|sealed| sealed.commitment),
     };
+    let decision = &Decision { notice: meant.version, ..decision.clone() };
     let mut visitor = match known {
         Some(v) => Some(v),
         None if grants(decision, &change) => Some(welcome(tx, seat, key, asked.received, &denials)?),
         None => None,
     };
+    if let (Some(lapse), Some(visitor)) = (&lapse, &mut visitor) {
+        lapse::write(tx, visitor, lapse, &circumstances)?;
+        change.standing.consent_seq = visitor.standing.consent_seq;
+    }
     let row = decisions::append(tx, decision, &change, visitor.as_mut(), &circumstances)?;
+    if let Some(sealed) = &sealed {
+        evidence::insert(tx, row.seq, row.subject_ref, sealed)?;
+    }
+    let code = visitor.as_ref().and_then(|_| code_of(tx, &row));
+    if let (Some(code), Some(visitor)) = (&code, &visitor) {
+        codes::insert(tx, code, visitor.id, asked.received)?;
+    }
     let token = (!seen).then(|| visitor::token(hash_key, seat.site.id(), key));
-    Ok(Recorded { row, repeated: false, stands: change.stands, token })
+    Ok(Recorded { row, repeated: false, stands: change.stands, token, code })
+}
+
+/// The code that a decision taken at a kiosk hands out.
+fn code_of(tx: &WriteTx<'_>, row: &DecisionRow) -> Option<Code> {
+    (row.method == consent::Method::KioskTouch.word())
+        .then(|| Code::of(&tx.identity().hash_key, &row.salt.0, row.seq.0))
 }
 
 /// Only a grant that became current makes a visitor: a no is kept without keeping the id.
@@ -196,7 +343,8 @@ fn repeat(
     // who was first seen by an event has its token from there: `first_seq` is that event's, not the row's own number
     let first = known.is_none_or(|v| v.first_seq.0 == v.id && row.seq.0 == v.id + 1);
     let token = first.then(|| visitor::token(&tx.identity().hash_key, seat.site.id(), key));
-    Ok(Recorded { row, repeated: true, stands: Purposes::NONE, token })
+    let code = known.and_then(|_| code_of(tx, &row));
+    Ok(Recorded { row, repeated: true, stands: Purposes::NONE, token, code })
 }
 
 /// What a visitor's decisions amount to, and each of them.

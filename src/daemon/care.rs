@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::base::error::{Error, Result, io};
 use crate::base::time::Clock;
 use crate::config::Config;
+use crate::consent::lapse;
 use crate::domain::event::Lane;
 use crate::forward::status::LaneStatus;
 use crate::forward::{Forwarder, Report};
@@ -58,11 +59,15 @@ impl Care {
             &config.targets,
             &config.edge.label,
         ));
+        let seats = ingest.seats().to_vec();
         let kicked = Arc::clone(&forwarder);
         let ageing = Arc::clone(&forwarder);
         let hooks = Hooks {
             kick_forward: Arc::new(move || kicked.kick()),
             expire_files: Arc::new(move |now| ageing.expire_by_age(now)),
+            write_lapses: Arc::new(move |tx, after, limit| {
+                lapse::write_due(tx, &seats, after, limit).map(|looked| (looked.written, looked.next))
+            }),
             ..Hooks::default()
         };
         Care {

@@ -15,7 +15,7 @@ use crate::cli::{self, Args, Desk};
 use crate::config::{Config, Flags, Loaded, Severity};
 use crate::daemon::desk::Here;
 use crate::daemon::import::{DeskSink, page_view};
-use crate::daemon::{control_socket, serve};
+use crate::daemon::{control_socket, facts, named, serve};
 use crate::domain::accesslog::LogLine;
 use crate::domain::event::Lane;
 use crate::domain::site::Site;
@@ -34,8 +34,11 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<u8> {
         Err(code) => return Ok(code),
     };
     let flags = Flags { data_dir: args.data_dir.clone(), log: args.log.clone() };
-    let loaded = Config::load(args.config.as_deref(), &|name| std::env::var(name).ok(), &flags)?;
+    let mut loaded = Config::load(args.config.as_deref(), &|name| std::env::var(name).ok(), &flags)?;
     start_log(&args, &loaded.config);
+    if matches!(args.command, cli::Command::Check(_) | cli::Command::Serve(_)) {
+        named::look(&mut loaded);
+    }
     if matches!(args.command, cli::Command::Check(_)) {
         let context = Context { check: Box::new(move || Ok(checked(&loaded))), ..bare(&Config::default()) };
         return cli::run(args, context);
@@ -119,6 +122,7 @@ fn context(config: Config) -> Result<Context> {
     Ok(Context {
         stops: vec![end],
         history,
+        facts: facts::of(&config),
         wal_bytes_max: Some(config.store.wal_bytes_max),
         serve: Box::new(move |out: &mut dyn Write| serve(&serving, out)),
         open_here: Box::new(move || Ok(Box::new(Alone(Some(Here::open(&opening)?))) as Box<dyn Desk>)),

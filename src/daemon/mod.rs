@@ -22,7 +22,9 @@ use crate::tokens::Tokens;
 mod care;
 pub mod desk;
 pub mod entry;
+pub mod facts;
 pub mod import;
+mod named;
 mod welcome;
 
 pub use self::care::Care;
@@ -68,7 +70,7 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
     let care = Arc::new(Care::new(config, Arc::clone(&store), Arc::clone(&ingest), Arc::clone(&clock)));
     let app = Arc::new(App {
         ingest,
-        consent: Arc::new(Consent::new(Arc::clone(&store))),
+        consent: Arc::new(Consent::new(Arc::clone(&store), facts::of(config))),
         tokens,
         trusted,
         operations: Arc::clone(&care) as Arc<dyn crate::http::app::Operations>,

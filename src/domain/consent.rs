@@ -4,10 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::digest::Hash;
 use crate::base::error::{Error, Result};
 use crate::base::id::{ClientId, Seq};
 use crate::base::time::Millis;
 
+pub use crate::domain::evidence::Evidence;
 pub use crate::domain::purpose::{BasisTable, LawfulBasis, PurposeBook, Purposes, STANDARD};
 
 /// What a site does with an event whose visitor gave no right to measure.
@@ -46,6 +48,8 @@ pub struct Standing {
     pub consent_seq: Seq,
     /// The decision in force was taken on a screen that showed the browser's signal (`gpc = 1`).
     pub signal_shown: bool,
+    /// When the first of what is granted lapses (`choice.rs`); `None` where no end is known.
+    pub valid_until: Option<Millis>,
 }
 
 /// Privacy signals of a request.
@@ -211,6 +215,9 @@ pub enum Action {
     Refuse,
     /// A yes taken back; all where none is named.
     Withdraw,
+    /// A yes whose time is over: written by this program alone, no sender can name it.
+    #[serde(skip_deserializing)]
+    Expire,
 }
 
 impl Action {
@@ -220,6 +227,7 @@ impl Action {
             Action::Give => "give",
             Action::Refuse => "refuse",
             Action::Withdraw => "withdraw",
+            Action::Expire => "expire",
         }
     }
 }
@@ -247,7 +255,8 @@ pub enum Method {
     Api,
     /// A browser signal.
     BrowserSignal,
-    /// The choice ran out.
+    /// The choice ran out: written by this program alone.
+    #[serde(skip_deserializing)]
     Expiry,
 }
 
@@ -282,6 +291,12 @@ pub struct Decision {
     pub method: Method,
     /// The notice version shown, or `none`.
     pub notice: String,
+    /// Digest of what was shown, where the sender says it.
+    #[serde(default)]
+    pub notice_digest: Option<Hash>,
+    /// What else shows how it came about.
+    #[serde(default)]
+    pub evidence: Evidence,
     /// Language of what was shown (BCP 47).
     pub language: Option<String>,
     /// The screen showed the browser's signal.
@@ -325,6 +340,7 @@ pub fn decide(
     match decision.action {
         Action::Give => give(decision, at, standing, denials, bases),
         Action::Refuse | Action::Withdraw => Ok(deny(decision, standing, bases)),
+        Action::Expire => Err(Error::invalid("nobody decides that a choice is over").code("decision")),
     }
 }
 

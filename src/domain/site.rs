@@ -64,6 +64,8 @@ pub struct SiteOptions {
     pub consent_source: ConsentSource,
     /// What happens without the right to measure.
     pub without_consent: WithoutConsent,
+    /// Months that a choice holds, a yes as well as a no; then people are asked again.
+    pub choice_months: u32,
     /// Every caller gets reason and remedy.
     pub debug: bool,
     /// Query parameters removed before an address is stored.
@@ -94,6 +96,7 @@ impl Default for SiteOptions {
             allowed_origins: vec!["loopback".to_owned()],
             consent_source: ConsentSource::Server,
             without_consent: WithoutConsent::Count,
+            choice_months: 6,
             debug: false,
             excluded_query_parameters: Vec::new(),
             keep_fragment: false,

@@ -9,6 +9,7 @@
 //! | `view` | the shapes that are shown |
 //! | `list` | events and visits, one or many |
 //! | `counts` | counters, folded |
+//! | `notices` | what people were told before they decided |
 //! | `person` | what is known and decided of one visitor |
 //! | `batches` | sealed batches |
 //! | `audit` | what was done administratively |
@@ -34,6 +35,7 @@ pub mod cursor;
 pub mod export;
 pub mod filter;
 pub mod list;
+pub mod notices;
 pub mod person;
 pub mod status;
 pub mod view;

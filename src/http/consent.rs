@@ -8,6 +8,7 @@ use crate::base::id::ClientId;
 use crate::base::time::Millis;
 use crate::consent::Request as Decide;
 use crate::consent::{Actor, Recorded};
+use crate::domain::code::Code;
 use crate::domain::site::Seat;
 use crate::http::answer::Answering;
 use crate::http::app::App;
@@ -23,7 +24,10 @@ use crate::ingest::wire::RawDecision;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Sent {
-    visitor: String,
+    #[serde(default)]
+    visitor: Option<String>,
+    /// The code of a kiosk's receipt, in place of visitor and token.
+    code: Option<String>,
     action: String,
     #[serde(default)]
     purposes: Vec<String>,
@@ -31,6 +35,11 @@ struct Sent {
     decision_id: Option<String>,
     method: Option<String>,
     notice: Option<String>,
+    notice_digest: Option<String>,
+    page_url: Option<String>,
+    banner_digest: Option<String>,
+    tool_record: Option<String>,
+    kiosk_id: Option<String>,
     language: Option<String>,
     signal_shown: Option<bool>,
     time: Option<String>,
@@ -49,8 +58,13 @@ struct Done {
     current: bool,
     /// Purposes that stand on contract or law although they were named.
     stands: Vec<String>,
+    /// Until when the choice holds.
+    valid_until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     visitor_token: Option<String>,
+    /// What opens the visit from then on, where it was taken at a kiosk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
 }
 
 /// Records a decision.
@@ -78,6 +92,8 @@ fn take(app: &App, request: &Request, answering: &Answering) -> Result<()> {
             Authority::Operator => Actor::Operator,
         },
         token: sent.visitor_token.clone(),
+        code: sent.code.as_deref().map(Code::parse).transpose()?,
+        from: auth::client(app, &request.head),
         signals: arrived.signals,
         received: arrived.received,
         ..shaped(app, &seat, sent)?
@@ -98,13 +114,19 @@ fn shaped(app: &App, seat: &Seat, sent: Sent) -> Result<Decide> {
     };
     let text = |value: Option<String>| value.map(Into::into);
     let raw = RawDecision {
-        visitor: Some(sent.visitor.into()),
+        // who has a code need not know an id: the pen looks it up
+        visitor: sent.visitor.or_else(|| sent.code.map(|_| "code".to_owned())).map(Into::into),
         decision_id: text(sent.decision_id),
         action: Some(sent.action.into()),
         purposes: Some(sent.purposes.into_iter().map(Into::into).collect()),
         method: text(sent.method),
         notice: text(sent.notice),
         language: text(sent.language),
+        notice_digest: text(sent.notice_digest),
+        page_url: text(sent.page_url),
+        banner_digest: text(sent.banner_digest),
+        tool_record: text(sent.tool_record),
+        kiosk_id: text(sent.kiosk_id),
         signal_shown: sent.signal_shown,
         time: time("time", sent.time)?,
         sent_at: time("sentAt", sent.sent_at)?,
@@ -120,6 +142,8 @@ fn shaped(app: &App, seat: &Seat, sent: Sent) -> Result<Decide> {
         decision,
         actor: Actor::Subject,
         token: None,
+        code: None,
+        from: None,
         signals: crate::domain::consent::Signals::default(),
         received: Millis(0),
     })
@@ -134,7 +158,9 @@ fn told(seat: &Seat, recorded: Recorded) -> Done {
         granted: recorded.row.after.names(book),
         current: recorded.row.current,
         stands: recorded.stands.names(book),
+        valid_until: recorded.row.expires.map(Millis::rfc3339),
         visitor_token: recorded.token,
+        code: recorded.code.map(|code| code.text()),
     }
 }
 

@@ -27,9 +27,10 @@ impl Grant {
         }
         let reply = reply.with_header("Vary", "Origin");
         match &self.origin {
-            Some(origin) => reply
-                .with_header("Access-Control-Allow-Origin", origin)
-                .with_header("Access-Control-Expose-Headers", "Wayside-Outcome, Wayside-Visitor-Token, Retry-After"),
+            Some(origin) => reply.with_header("Access-Control-Allow-Origin", origin).with_header(
+                "Access-Control-Expose-Headers",
+                "Wayside-Outcome, Wayside-Visitor-Token, Wayside-Signature, Wayside-Key-Id, Wayside-Public-Key, Retry-After",
+            ),
             None => reply,
         }
     }
@@ -44,6 +45,9 @@ pub fn preflight(app: &App, head: &Head) -> Reply {
     }
     reply
         .with_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
-        .with_header("Access-Control-Allow-Headers", "Content-Type, Content-Encoding, Authorization, Wayside-Consent")
+        .with_header(
+            "Access-Control-Allow-Headers",
+            "Content-Type, Content-Encoding, Authorization, Wayside-Consent, Wayside-Visitor-Token, Wayside-Code",
+        )
         .with_header("Access-Control-Max-Age", "86400")
 }

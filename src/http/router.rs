@@ -7,7 +7,7 @@ use crate::http::app::App;
 use crate::http::reply::Reply;
 use crate::http::request::{Head, Peer, Request};
 use crate::http::server::{Plan, Responder, Service, Way};
-use crate::http::{auth, consent, cors, events, import, journey, oauth, operator, pixel, tokens};
+use crate::http::{auth, choice, consent, cors, events, import, journey, notices, oauth, operator, pixel, tokens};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,11 @@ const fn public(
     Route { method, path, scope: Scope::Public, way: Way::Inline, body, vendor: false, summary, handler }
 }
 
+/// As [`public`], for what reads the database.
+const fn looked_up(method: &'static str, path: &'static str, summary: &'static str, handler: Handler) -> Route {
+    Route { method, path, scope: Scope::Public, way: Way::Blocking, body: false, vendor: false, summary, handler }
+}
+
 const fn vendor(
     method: &'static str,
     path: &'static str,
@@ -111,6 +116,10 @@ pub const ROUTES: &[Route] = &[
     public("POST", "/v1/events", true, "Take events: an object, an array, an envelope, or NDJSON", events::post),
     public("GET", "/v1/pixel.gif", false, "Count a page view of a page without scripts", pixel::get),
     public("POST", "/v1/consent", true, "Record a decision: give, refuse or withdraw", consent::post),
+    looked_up("GET", "/v1/consent/state", "What is to be asked, and whether the choice taken holds", choice::state),
+    looked_up("GET", "/v1/consent/receipt", "The signed receipt of a decision", choice::receipt),
+    looked_up("GET", "/v1/notice", "The notice in force", notices::get),
+    public("GET", "/.well-known/gpc.json", false, "That the signal Sec-GPC is honoured", choice::gpc),
     public("GET", "/v1/health", false, "Is the collector up and can it store?", operator::health),
     public("POST", "/oauth/token", true, "Take a pass for a token (client credentials)", oauth::token),
     guarded(READ, "GET", "/v1/consent", false, "The decisions of a visitor", consent::get),
@@ -126,6 +135,8 @@ pub const ROUTES: &[Route] = &[
     ),
     guarded(SYNC, "POST", "/v1/forward", true, "Seal and put what is due", operator::forward),
     guarded(ADMIN, "POST", "/v1/upkeep", true, "Run upkeep now", operator::upkeep),
+    guarded(ADMIN, "POST", "/v1/notices", true, "Publish a notice", notices::publish),
+    guarded(ADMIN, "POST", "/v1/notices/external", true, "Make another tool's notice known", notices::register),
     guarded(ADMIN, "GET", "/v1/tokens", false, "Every token, without its secret", tokens::list),
     operator("POST", "/v1/tokens", true, "Make a token; it is shown once", tokens::create),
     operator("POST", "/v1/tokens/revoke", true, "Revoke a token", tokens::revoke),

@@ -6,6 +6,7 @@ use crate::base::error::{Kind, Result};
 use crate::base::id::{ClientId, Salt, Seq, VisitorRef};
 use crate::base::time::Millis;
 use crate::domain::attributes;
+use crate::domain::choice;
 use crate::domain::clock::{self, ClockState};
 use crate::domain::consent::{Ask, Denial, Purposes, Refusal, Signals, Standing, Verdict, WithoutConsent};
 use crate::domain::count::Cell;
@@ -17,7 +18,7 @@ use crate::domain::visit::{Visit, VisitOptions};
 use crate::domain::visitor::{self, Rights, Visitor};
 use crate::ingest::stay;
 use crate::store::decisions::{Actor, Asked, Recorder};
-use crate::store::{WriteTx, counts, denials, events, personal, refusals, visitors, visits};
+use crate::store::{WriteTx, counts, decisions, denials, events, meta, personal, refusals, visitors, visits};
 
 /// What does not change from event to event.
 #[derive(Clone)]
@@ -170,6 +171,10 @@ fn judge(
     known: Option<&Visitor>,
     refused: Option<Denial>,
 ) -> Result<Verdict> {
+    let narrowed = match known {
+        Some(v) => lapsed(tx, seat, v)?,
+        None => None,
+    };
     let fresh = Standing { denied: refused.map_or(Purposes::NONE, |r| r.purposes), ..Standing::default() };
     let denials = match known {
         Some(v) if !v.floors.is_none() => denials::of_visitor(tx, v.id)?,
@@ -178,11 +183,28 @@ fn judge(
     Ok(seat.site.gate.evaluate(&Ask {
         at,
         first_seen: known.map(|v| v.first_seen),
-        standing: ev.visitor.as_ref().map(|_| known.map_or(&fresh, |v| &v.standing)),
+        standing: ev.visitor.as_ref().map(|_| narrowed.as_ref().or(known.map(|v| &v.standing)).unwrap_or(&fresh)),
         denials: &denials,
         signals: from.signals,
         claim: ev.claim,
     }))
+}
+
+/// The standing without what has lapsed; `None` where nothing can have. What lapsed is remembered, so that a clock that goes
+/// back revives none; upkeep writes it into the ledger.
+fn lapsed(tx: &WriteTx<'_>, seat: &Seat, visitor: &Visitor) -> Result<Option<Standing>> {
+    let Some(until) = visitor.standing.valid_until else { return Ok(None) };
+    let time = meta::choice_time_held(tx)?;
+    if until > time {
+        return Ok(None);
+    }
+    tx.settle()?;
+    let grants = decisions::grants(tx, visitor.visitor_ref, seat.site.options.choice_months)?;
+    let narrowed = choice::narrowed(&visitor.standing, &grants, time);
+    if narrowed.granted != visitor.standing.granted {
+        meta::note_lapse(tx, until)?;
+    }
+    Ok(Some(narrowed))
 }
 
 /// Was this id taken before? What may not be read any more answers as if it had never been kept.

@@ -120,6 +120,16 @@ pub struct RawDecision<'a> {
     pub method: Option<Text<'a>>,
     /// The notice version shown.
     pub notice: Option<Text<'a>>,
+    /// Digest of what was shown.
+    pub notice_digest: Option<Text<'a>>,
+    /// Address of the page it was taken on.
+    pub page_url: Option<Text<'a>>,
+    /// Digest of the banner.
+    pub banner_digest: Option<Text<'a>>,
+    /// What another consent tool recorded.
+    pub tool_record: Option<Text<'a>>,
+    /// The machine, at a kiosk.
+    pub kiosk_id: Option<Text<'a>>,
     /// Language of what was shown.
     pub language: Option<Text<'a>>,
     /// The screen showed the browser's privacy signal.
@@ -332,6 +342,11 @@ impl<'a> Target<'a> for RawDecision<'a> {
             "purposes" => Slot::Words(&mut self.purposes),
             "method" => Slot::Text(&mut self.method),
             "notice" => Slot::Text(&mut self.notice),
+            "noticeDigest" => Slot::Text(&mut self.notice_digest),
+            "pageUrl" => Slot::Text(&mut self.page_url),
+            "bannerDigest" => Slot::Text(&mut self.banner_digest),
+            "toolRecord" => Slot::Text(&mut self.tool_record),
+            "kioskId" => Slot::Text(&mut self.kiosk_id),
             "language" => Slot::Text(&mut self.language),
             "signalShown" => Slot::Flag(&mut self.signal_shown),
             "time" => Slot::Time(&mut self.time),

@@ -9,12 +9,14 @@ use crate::base::digest::Hash;
 use crate::base::error::Result;
 use crate::base::id::{ClientId, Salt, Seq, VisitorRef};
 use crate::base::time::Millis;
+use crate::domain::choice::Grant;
+use crate::domain::code::Code;
 use crate::domain::consent::{Action, Change, Decision, Denial, Purposes, Signals};
 use crate::domain::ledger::{EntryKind, Leaf};
 use crate::domain::visitor::Visitor;
 use crate::store::ledger::Appended;
 use crate::store::{
-    ReadTx, WriteTx, denials, departed, disclosure, floors, ledger, open, refusals, rights_log, row, visitors,
+    ReadTx, WriteTx, denials, departed, disclosure, evidence, floors, ledger, open, refusals, rights_log, row, visitors,
 };
 
 /// Who took a decision.
@@ -179,6 +181,8 @@ pub struct Recorded {
     pub stands: Purposes,
     /// The visitor's token, where the id was never seen before this decision.
     pub token: Option<String>,
+    /// What opens the visitor from then on, where it was taken at a kiosk.
+    pub code: Option<Code>,
 }
 
 /// Who records a decision that came with an event: `ingest` is handed one, so that it need not know `consent`.
@@ -221,6 +225,25 @@ pub fn of_subject(tx: &ReadTx<'_>, subject: VisitorRef, limit: i64) -> Result<Ve
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_map((subject, limit), from_row)?.collect())
         .map_err(|e| open::error("reading decisions", e))
+}
+
+/// Every yes of a person that became current, oldest first. One that does not say until when it holds, from before there was
+/// an end, holds `months`.
+pub fn grants(tx: &ReadTx<'_>, subject: VisitorRef, months: u32) -> Result<Vec<Grant>> {
+    let row = |r: &Row<'_>| Ok((r.get::<_, Purposes>(0)?, r.get::<_, Option<Millis>>(1)?, r.get::<_, Millis>(2)?));
+    let found: Vec<(Purposes, Option<Millis>, Millis)> = tx
+        .conn()
+        .prepare_cached(
+            "SELECT purposes, expires_at, corrected_at FROM decisions \
+             WHERE subject_ref = ?1 AND action = 'give' AND current = 1 ORDER BY seq",
+        )
+        .and_then(|mut s| s.query_map([subject], row)?.collect())
+        .map_err(|e| open::error("reading what was granted", e))?;
+    let grant = |(purposes, expires, at): (Purposes, Option<Millis>, Millis)| Grant {
+        purposes,
+        expires: expires.unwrap_or_else(|| at.months_later(months)),
+    };
+    Ok(found.into_iter().map(grant).collect())
 }
 
 /// How many decisions there are.
@@ -280,7 +303,7 @@ pub fn append(
     if visitor.is_none() {
         departed::note(tx, row.subject_ref, c.received)?; // nothing but this decision is kept of this person
     }
-    if decision.action != Action::Give {
+    if matches!(decision.action, Action::Refuse | Action::Withdraw) {
         refusals::put(tx, &c.id_hash, change.standing.denied, c.at, seq)?;
         rights_log::push(
             tx,
@@ -293,7 +316,7 @@ pub fn append(
                 purposes: change.standing.denied,
             },
         );
-    } else if change.current {
+    } else if decision.action == Action::Give && change.current {
         regrant(tx, change, c, seq)?;
     }
     if let Some(visitor) = visitor {
@@ -470,6 +493,7 @@ pub fn clear(tx: &WriteTx<'_>, kind: EntryKind, which: &[(i64, i64)]) -> Result<
             .prepare("DELETE FROM decisions WHERE seq = ?1")
             .map_err(|e| open::error("removing contents of the ledger", e))?;
         for (seq, _) in which {
+            evidence::delete(tx, Seq(*seq))?;
             delete.execute([seq]).map_err(|e| open::error("removing a content of the ledger", e))?;
         }
         Ok(why)

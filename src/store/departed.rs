@@ -31,19 +31,19 @@ pub fn before(tx: &ReadTx<'_>, before: Millis, limit: i64) -> Result<Vec<Visitor
 pub fn delete(tx: &WriteTx<'_>, subjects: &[VisitorRef], limit: i64) -> Result<usize> {
     let mut going: Vec<(i64, i64)> = Vec::new();
     let mut whole = Vec::new();
-    // each decision is two rows changed (the row, and why it went), each person one, the entry itself one more
+    // each decision is three rows changed (the row, its evidence, and why it went), each person one, the entry itself one more
     let mut room = limit - 1;
     for subject in subjects {
-        let found = decisions::places(tx, *subject, room / 2 + 1)?;
-        let most = usize::try_from((room - 1).max(0) / 2).unwrap_or(0);
+        let found = decisions::places(tx, *subject, room / 3 + 1)?;
+        let most = usize::try_from((room - 1).max(0) / 3).unwrap_or(0);
         let part = found.len() > most;
         going.extend(&found[..found.len().min(most)]);
-        room -= 1 + 2 * i64::try_from(found.len().min(most)).unwrap_or(i64::MAX);
+        room -= 1 + 3 * i64::try_from(found.len().min(most)).unwrap_or(i64::MAX);
         if part {
             break;
         }
         whole.push(*subject);
-        if room < 3 {
+        if room < 4 {
             break;
         }
     }

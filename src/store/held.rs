@@ -26,6 +26,8 @@ pub struct Held {
     /// The newest entry of the ledger; `None` = not looked yet.
     pub(in crate::store) ledger: Option<ledger::Head>,
     pub(in crate::store) rights: Vec<rights_log::Entry>,
+    /// The newest time known that bears on choices; `None` = not looked yet.
+    pub(in crate::store) choice_time: Option<crate::base::time::Millis>,
     /// Hashes of event ids counted lately: a retry is not counted twice (contract 2).
     pub(in crate::store) counted: counts::Recent,
 }

@@ -10,6 +10,8 @@ use crate::store::{ReadTx, WriteTx, open};
 
 /// The newest time ever committed.
 const NEWEST: &str = "newest_at";
+/// The latest end of a choice that was ever found to be past.
+const LAPSED: &str = "choice_lapsed_at";
 /// The disk budget decided at first start, bytes.
 const BUDGET: &str = "disk_budget_bytes";
 /// Begins the key of a step of the clock; the number before it follows.
@@ -63,8 +65,36 @@ pub fn newest_at(tx: &ReadTx<'_>) -> Result<Millis> {
     Ok(Millis(number(tx, NEWEST)?.unwrap_or(0)))
 }
 
+/// The time by which choices end: `now`, unless a later one is known. A clock that went back revives none (contract 8).
+pub fn choice_time(tx: &ReadTx<'_>, now: Millis) -> Result<Millis> {
+    let lapsed = number(tx, LAPSED)?.map_or(Millis(i64::MIN), Millis);
+    Ok(now.max(newest_at(tx)?).max(lapsed))
+}
+
+/// As [`choice_time`], for the pen, which asks at every event: what is known is read once.
+pub fn choice_time_held(tx: &WriteTx<'_>) -> Result<Millis> {
+    let held = tx.held().borrow().choice_time;
+    let known = match held {
+        Some(known) => known,
+        None => choice_time(tx, Millis(i64::MIN))?,
+    };
+    tx.held().borrow_mut().choice_time = Some(known);
+    Ok(known.max(tx.now()))
+}
+
+/// A choice that ended at `end` was found to be past: so is, from now on and whatever the clock says, every other that ended
+/// no later.
+pub fn note_lapse(tx: &WriteTx<'_>, end: Millis) -> Result<()> {
+    if number(tx, LAPSED)?.is_none_or(|known| known < end.0) {
+        set_number(tx, LAPSED, end.0)?;
+        tx.held().borrow_mut().choice_time = None;
+    }
+    Ok(())
+}
+
 /// Remembers a newer time.
 pub fn set_newest_at(tx: &WriteTx<'_>, at: Millis) -> Result<()> {
+    tx.held().borrow_mut().choice_time = None;
     set_number(tx, NEWEST, at.0)
 }
 

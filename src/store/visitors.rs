@@ -16,12 +16,12 @@ use crate::store::{ReadTx, WriteTx, open};
 
 const COLUMNS: &str = "visitor_id, site_id, key, visitor_ref, first_seq, first_seen_at, last_seen_at, visit_count, \
     page_count, event_count, granted, denied, signal_shown, measure_floor, floors, disclosed, flags, basis_id, \
-    consent_seq, exempt";
+    consent_seq, exempt, valid_until";
 
 const INSERT: &str = "INSERT INTO visitors (visitor_id, site_id, key, visitor_ref, first_seq, first_seen_at, last_seen_at, \
     visit_count, page_count, event_count, granted, denied, signal_shown, measure_floor, floors, disclosed, flags, \
-    basis_id, consent_seq, exempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-    ?18, ?19, ?20)";
+    basis_id, consent_seq, exempt, valid_until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+    ?16, ?17, ?18, ?19, ?20, ?21)";
 
 /// What nearly every event changes in a visitor.
 const UPDATE: &str = "UPDATE visitors SET last_seen_at = ?2, visit_count = ?3, page_count = ?4, event_count = ?5 \
@@ -29,7 +29,8 @@ const UPDATE: &str = "UPDATE visitors SET last_seen_at = ?2, visit_count = ?3, p
 
 /// The rest, written only where it differs from the row.
 const UPDATE_REST: &str = "UPDATE visitors SET granted = ?2, denied = ?3, signal_shown = ?4, measure_floor = ?5, floors = ?6, \
-    disclosed = ?7, flags = ?8, basis_id = ?9, consent_seq = ?10, exempt = ?11 WHERE visitor_id = ?1";
+    disclosed = ?7, flags = ?8, basis_id = ?9, consent_seq = ?10, exempt = ?11, \
+    valid_until = ?12 WHERE visitor_id = ?1";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -80,6 +81,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Visitor> {
             denied: row.get(11)?,
             signal_shown: row.get(12)?,
             consent_seq: row.get(18)?,
+            valid_until: row.get(20)?,
         },
         measure_floor: row.get(13)?,
         floors: row.get(14)?,
@@ -174,6 +176,7 @@ fn insert(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
         v.rights.basis_id,
         v.standing.consent_seq,
         v.rights.exempt,
+        v.standing.valid_until,
     ])
 }
 
@@ -200,6 +203,7 @@ fn update_rest(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
         v.rights.basis_id,
         v.standing.consent_seq,
         v.rights.exempt,
+        v.standing.valid_until,
     ])
 }
 
@@ -241,6 +245,18 @@ pub fn without_visits(tx: &ReadTx<'_>, before: Millis, range: Range, limit: i64)
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_map((before, range.after, range.upto, limit), from_row)?.collect())
         .map_err(|e| open::error("finding visitors without visits", e))
+}
+
+/// Visitors behind `after` of whom something granted has lapsed at this time, in their order, at most `limit`. There is no
+/// index: it would cost at every new visitor, and this is asked seldom.
+pub fn lapsed(tx: &ReadTx<'_>, at: Millis, after: i64, limit: i64) -> Result<Vec<Visitor>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM visitors WHERE visitor_id > ?2 AND valid_until <= ?1 ORDER BY visitor_id LIMIT ?3"
+    );
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_map((at, after, limit), from_row)?.collect())
+        .map_err(|e| open::error("finding choices that are over", e))
 }
 
 /// Deletes a visitor whose rows are gone.

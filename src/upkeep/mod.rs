@@ -14,6 +14,7 @@ use crate::domain::visit::VisitOptions;
 use crate::store::{Store, WriteTx, space};
 
 mod batches_old;
+mod choices;
 mod clock;
 mod counts;
 mod folders;
@@ -63,6 +64,7 @@ const CARES: [Care; 8] = [
     Care { what: "counts", run: counts::run, every_seconds: |_, _| OFTEN_SECONDS },
     Care { what: "withdrawn", run: withdrawn::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "quota", run: quota::run, every_seconds: quota::every_seconds },
+    Care { what: "choices", run: choices::run, every_seconds: |_, _| choices::EVERY_SECONDS },
     Care { what: "retention", run: retention::run, every_seconds: |o, _| o.retention_every_seconds },
     // after what removes: the copy loses destroyed keys too
     Care { what: "keys", run: keys::run, every_seconds: |_, _| OFTEN_SECONDS },
@@ -85,6 +87,9 @@ pub struct Plan {
     pub required: Vec<String>,
 }
 
+/// Writes lapsed choices: the transaction, the row to begin behind, and how many visitors at the most.
+pub type WriteLapses = dyn Fn(&WriteTx<'_>, i64, i64) -> Result<(u64, Option<i64>)> + Send + Sync;
+
 /// What upkeep calls, and the clock nobody can set.
 #[derive(Clone)]
 pub struct Hooks {
@@ -92,13 +97,20 @@ pub struct Hooks {
     pub kick_forward: Arc<dyn Fn() + Send + Sync>,
     /// Files of targets grow old too: called with the time, once the clock guard lets anything be removed by age.
     pub expire_files: Arc<dyn Fn(Millis) -> Result<i64> + Send + Sync>,
+    /// Writes the lapsed choices of visitors behind a row, at most so many; returns how many, and where to go on.
+    pub write_lapses: Arc<WriteLapses>,
     /// Milliseconds on a clock nobody can set.
     pub uptime_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
 }
 
 impl Default for Hooks {
     fn default() -> Self {
-        Hooks { kick_forward: Arc::new(|| {}), expire_files: Arc::new(|_| Ok(0)), uptime_ms: Arc::new(monotonic_ms) }
+        Hooks {
+            kick_forward: Arc::new(|| {}),
+            expire_files: Arc::new(|_| Ok(0)),
+            write_lapses: Arc::new(|_, _, _| Ok((0, None))),
+            uptime_ms: Arc::new(monotonic_ms),
+        }
     }
 }
 

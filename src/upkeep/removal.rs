@@ -12,7 +12,7 @@ use crate::domain::visitor::Visitor;
 use crate::store::ages::{self, FrozenAge};
 use crate::store::events::Aged;
 use crate::store::{
-    ReadTx, WriteTx, cursors, decisions, denials, departed, events, floors, frozen, holes, identities, personal,
+    ReadTx, WriteTx, codes, cursors, decisions, denials, departed, events, floors, frozen, holes, identities, personal,
     sessions, tallies, visitors, visits,
 };
 use crate::upkeep::loss::Lost;
@@ -246,6 +246,10 @@ impl<'a, 'c> Removal<'a, 'c> {
         }
         let room = self.left() - FAREWELL;
         if room < 1 || self.count(denials::delete_of_visitor(tx, visitor.id, room)?) >= room {
+            return Ok(false);
+        }
+        let room = self.left() - FAREWELL;
+        if room < 1 || self.count(codes::delete_of_visitor(tx, visitor.id, room)?) >= room {
             return Ok(false);
         }
         if !decisions::of_subject(tx, visitor.visitor_ref, 1)?.is_empty() {

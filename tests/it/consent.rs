@@ -40,6 +40,8 @@ fn rights(daemon: &Daemon) -> Vec<Value> {
 fn a_grant_lets_events_be_stored_and_stands_on_every_row() {
     let daemon = Daemon::plain();
     assert_eq!(daemon.events(&page_view("v")).outcomes(200), ["counted"]);
+    let notice = json!({"notice": {"name": "tool", "version": "2026-01", "url": ""}, "digest": "ab".repeat(32)});
+    assert_eq!(daemon.control().send(&post("/v1/notices/external").json(&notice)).status, 200);
     let answer = daemon.decide(&json!({
         "visitor": "v", "action": "give", "purposes": ["measure", "share"], "decisionId": "d-1", "method": "banner_custom",
         "notice": "2026-01", "language": "en", "time": ago(SECOND).rfc3339(),

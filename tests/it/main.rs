@@ -10,6 +10,7 @@ mod events;
 mod fates;
 mod journey;
 mod limits;
+mod notices;
 mod operator;
 mod personal;
 mod restart;

@@ -23,7 +23,7 @@ fn from_senders(config: &mut Config) {
 }
 
 fn yes() -> Value {
-    json!({"action": "give", "purposes": ["measure"], "method": "banner_accept", "notice": "n1"})
+    json!({"action": "give", "purposes": ["measure"], "method": "banner_accept", "notice": "none"})
 }
 
 fn deciding(event: Value, decision: Value) -> Value {
@@ -70,7 +70,7 @@ fn the_decision_is_written_first_in_the_same_transaction() {
     let decision = &history.decisions[0];
     assert_eq!((row.rights.consent_seq, row.rights.flags), (decision.seq, MEASURE));
     assert!(decision.seq < row.seq);
-    assert_eq!((decision.actor.as_str(), decision.notice.as_str()), ("sender", "n1"));
+    assert_eq!((decision.actor.as_str(), decision.notice.as_str()), ("sender", "none"));
     // a no that comes with an event covers that event
     let no = deciding(page("a", "/b"), json!({"action": "withdraw"}));
     assert_eq!(world.post_as(Authority::Sender, no)[0].refusal, Some(Refusal::Denied));

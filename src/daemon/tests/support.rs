@@ -153,6 +153,8 @@ impl World {
                 purposes,
                 method: Method::Api,
                 notice: "none".to_owned(),
+                notice_digest: None,
+                evidence: Default::default(),
                 language: None,
                 signal_shown: false,
                 client_at: None,
@@ -160,6 +162,8 @@ impl World {
             },
             actor: Actor::Operator,
             token: None,
+            code: None,
+            from: None,
             signals: Signals::default(),
             received: self.clock.now(),
         }

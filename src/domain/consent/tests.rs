@@ -42,6 +42,8 @@ fn decision(action: Action, purposes: Purposes) -> Decision {
         purposes,
         method: Method::Api,
         notice: "none".to_owned(),
+        notice_digest: None,
+        evidence: Default::default(),
         language: None,
         signal_shown: false,
         client_at: None,
@@ -371,6 +373,7 @@ fn nothing_is_kept_without_measure_nor_for_a_purpose_without_basis_or_grant() {
             denied: only(bit(case, 6), M).with(only(bit(case, 7), P)),
             consent_seq: Seq(1),
             signal_shown: bit(case, 8),
+            valid_until: None,
         };
         let denials = [Denial {
             purposes: dice.set(),

@@ -165,6 +165,8 @@ fn decision(action: Action, purposes: Purposes) -> Decision {
         purposes,
         method: Method::Settings,
         notice: "none".to_owned(),
+        notice_digest: None,
+        evidence: Default::default(),
         language: None,
         signal_shown: false,
         client_at: None,

@@ -26,7 +26,20 @@ pub(crate) struct RawItem<'a> {
 }
 
 /// Keys that a decision line has and an event has not.
-const DECISION_KEYS: [&str; 7] = ["action", "purposes", "method", "notice", "language", "signalShown", "decisionId"];
+const DECISION_KEYS: [&str; 12] = [
+    "action",
+    "purposes",
+    "method",
+    "notice",
+    "noticeDigest",
+    "language",
+    "signalShown",
+    "decisionId",
+    "pageUrl",
+    "bannerDigest",
+    "toolRecord",
+    "kioskId",
+];
 /// Keys that both have.
 const SHARED_KEYS: [&str; 8] =
     ["visitor", "globalVisitId", "globalVisitID", "customerCookieId", "time", "timestamp", "createdDate", "sentAt"];

@@ -300,3 +300,74 @@ CREATE TABLE identities (
 
 DELETE FROM contacts;
 UPDATE sessions SET identity_id = NULL;
+
+CREATE TABLE notices (
+  notice_id    INTEGER PRIMARY KEY,
+  site_id      INTEGER NOT NULL REFERENCES sites (site_id),
+  version      TEXT    NOT NULL CHECK (version <> 'none'),
+  language     TEXT    NOT NULL,
+  digest       BLOB    NOT NULL CHECK (length(digest) = 32),
+  valid_from   INTEGER NOT NULL,
+  published_at INTEGER NOT NULL,
+  origin       TEXT    NOT NULL CHECK (origin IN ('own', 'external')),
+  body         TEXT    NOT NULL,
+  UNIQUE (site_id, version, language)
+) STRICT;
+CREATE TRIGGER notices_stay BEFORE UPDATE ON notices BEGIN SELECT RAISE(ABORT, 'notices are immutable'); END;
+CREATE TRIGGER notices_remain BEFORE DELETE ON notices BEGIN SELECT RAISE(ABORT, 'notices are kept'); END;
+CREATE TRIGGER notices_once BEFORE INSERT ON notices
+WHEN EXISTS (SELECT 1 FROM notices n WHERE n.notice_id = NEW.notice_id
+             OR n.site_id = NEW.site_id AND n.version = NEW.version AND n.language = NEW.language)
+BEGIN SELECT RAISE(ABORT, 'a notice is published once'); END;
+
+CREATE TABLE evidence (
+  seq         INTEGER PRIMARY KEY,
+  subject_ref BLOB NOT NULL CHECK (length(subject_ref) = 16),
+  nonce       BLOB NOT NULL CHECK (length(nonce) = 16),
+  body        TEXT NOT NULL
+) STRICT;
+CREATE INDEX evidence_subject ON evidence (subject_ref);
+
+CREATE TABLE codes (
+  code_hash  BLOB    PRIMARY KEY CHECK (length(code_hash) = 32),
+  visitor_id INTEGER NOT NULL,
+  made_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX codes_visitor ON codes (visitor_id);
+
+-- visitors get `valid_until`: what was granted before lapses six months after the newest grant. Renaming in the old way
+-- leaves the references of other tables alone.
+PRAGMA legacy_alter_table = ON;
+ALTER TABLE visitors RENAME TO visitors_before;
+PRAGMA legacy_alter_table = OFF;
+CREATE TABLE visitors (
+  visitor_id    INTEGER PRIMARY KEY,
+  site_id       INTEGER NOT NULL REFERENCES sites (site_id),
+  key           ANY     NOT NULL,
+  visitor_ref   BLOB    NOT NULL CHECK (length(visitor_ref) = 16),
+  first_seq     INTEGER NOT NULL,
+  first_seen_at INTEGER NOT NULL,
+  last_seen_at  INTEGER NOT NULL,
+  visit_count   INTEGER NOT NULL,
+  page_count    INTEGER NOT NULL,
+  event_count   INTEGER NOT NULL,
+  granted       INTEGER NOT NULL,
+  denied        INTEGER NOT NULL,
+  signal_shown  INTEGER NOT NULL CHECK (signal_shown IN (0, 1)),
+  measure_floor INTEGER NOT NULL,
+  floors        INTEGER NOT NULL,
+  disclosed     INTEGER NOT NULL CHECK (disclosed IN (0, 1)),
+  flags         INTEGER NOT NULL,
+  basis_id      INTEGER NOT NULL,
+  consent_seq   INTEGER NOT NULL,
+  exempt        INTEGER NOT NULL CHECK (exempt IN (0, 1)),
+  valid_until   INTEGER,
+  UNIQUE (site_id, key),
+  CHECK (flags & 1 = 0 OR consent_seq > 0 OR basis_id > 0 OR exempt = 1)
+) STRICT;
+INSERT INTO visitors SELECT v.*,
+  CASE WHEN v.granted = 0 THEN NULL ELSE (
+    SELECT CAST(strftime('%s', max(d.corrected_at) / 1000, 'unixepoch', '+6 months') AS INTEGER) * 1000
+    FROM decisions d WHERE d.subject_ref = v.visitor_ref AND d.action = 'give' AND d.current = 1) END
+  FROM visitors_before v;
+DROP TABLE visitors_before;

@@ -320,6 +320,8 @@ fn decision(action: Action, purposes: Purposes) -> Decision {
         purposes,
         method: Method::Api,
         notice: "none".to_owned(),
+        notice_digest: None,
+        evidence: Default::default(),
         language: None,
         signal_shown: false,
         client_at: None,
