@@ -72,11 +72,14 @@ impl HashKey {
     /// A keyed hash of 64 bits over the parts, each behind its length (SipHash-2-4), as the signed number SQLite keeps: for
     /// telling things apart, not for proofs; a tenth of [`HashKey::hmac`]'s work.
     pub fn hash64(&self, parts: &[&[u8]]) -> i64 {
-        let mut sip = SipHash::new(self.short);
+        // in one piece: whole words are several times as quick as what is left over of each part
+        let mut all = Vec::with_capacity(parts.iter().map(|part| part.len() + 4).sum());
         for part in parts {
-            sip.write(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
-            sip.write(part);
+            all.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+            all.extend_from_slice(part);
         }
+        let mut sip = SipHash::new(self.short);
+        sip.write(&all);
         i64::from_le_bytes(sip.finish().to_le_bytes())
     }
 }
@@ -100,6 +103,7 @@ impl SipHash {
         SipHash { v: [v[0] ^ k0, v[1] ^ k1, v[2] ^ k0, v[3] ^ k1], tail: 0, length: 0 }
     }
 
+    #[inline(always)]
     fn round(&mut self) {
         let [mut a, mut b, mut c, mut d] = self.v;
         a = a.wrapping_add(b);

@@ -14,6 +14,10 @@ use crate::base::text::cut;
 use crate::domain::campaign::{self, Campaign, short_value};
 use crate::domain::suffix;
 
+mod plain;
+
+use plain::Plain;
+
 /// Longest address that is read: bytes. Percent-encoding can make the stored one up to three times as long.
 pub const URL_BYTES_MAX: usize = 4096;
 
@@ -41,8 +45,6 @@ pub struct Address {
     pub scheme: String,
     /// Host in lower case, international names in their ASCII form, IPv6 in brackets.
     pub hostname: String,
-    /// The host's registrable domain; the host itself where it has none (IP address, single label, public suffix).
-    pub domain: String,
     /// Path, percent-encoded.
     pub pathname: String,
     /// Query without `?`, as it was sent, less excluded parameters.
@@ -51,6 +53,13 @@ pub struct Address {
     pub fragment: String,
     /// Port, if it was given and is not the scheme's own.
     pub port: Option<u16>,
+}
+
+impl Address {
+    /// The host's registrable domain; the host itself where it has none (IP address, single label, public suffix).
+    pub fn domain(&self) -> String {
+        registrable_domain(&self.hostname)
+    }
 }
 
 /// A page's address and what was read from it before it was scrubbed.
@@ -67,6 +76,14 @@ pub struct Landed {
 /// Reads a page's address: http, https, file, an application's own scheme (`kiosk://...`), or a bare path (`/a?b=c`).
 /// Campaign and search query are taken before excluded parameters and the fragment go. Errors: Invalid, `url`.
 pub fn read_page_url(text: &str, rules: &UrlRules) -> Result<Landed> {
+    if let Some(plain) = Plain::read(text.trim()) {
+        let (campaign, search_query) = from_query(plain.query.unwrap_or_default(), rules);
+        return Ok(Landed { address: plain_parts(&plain, rules), search_query, campaign });
+    }
+    any_page_url(text, rules)
+}
+
+fn any_page_url(text: &str, rules: &UrlRules) -> Result<Landed> {
     let (mut url, bare) = parse(text).map_err(|why| {
         Error::invalid(format!("page address {:?} {why}", cut(text, 80)))
             .code("url")
@@ -79,7 +96,7 @@ pub fn read_page_url(text: &str, rules: &UrlRules) -> Result<Landed> {
 
 /// Campaign and search query; the query is decoded once, it is most of an address's cost.
 fn from_query(query: &str, rules: &UrlRules) -> (Option<Campaign>, Option<String>) {
-    if query.is_empty() {
+    if !tells(query, rules) {
         return (None, None);
     }
     let pairs: Vec<_> = query_pairs(query).collect();
@@ -89,9 +106,27 @@ fn from_query(query: &str, rules: &UrlRules) -> (Option<Campaign>, Option<String
     (campaign::from_query(pairs), searched)
 }
 
+/// May a query hold a campaign or a search? Most do not, and need not be decoded.
+fn tells(query: &str, rules: &UrlRules) -> bool {
+    !query.is_empty()
+        && query.split('&').any(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default();
+            name.bytes().any(|b| b == b'%' || b == b'+')
+                || campaign::is_parameter(name)
+                || rules.search_query_parameters.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+        })
+}
+
 /// Reads a referrer's address; whatever has no host or makes no sense gives `None`.
 /// Of one that is too long, the query is given up.
 pub fn read_referrer_url(text: &str, rules: &UrlRules) -> Option<Address> {
+    if let Some(plain) = Plain::read(text.trim()) {
+        return Some(plain_parts(&plain, rules));
+    }
+    any_referrer_url(text, rules)
+}
+
+fn any_referrer_url(text: &str, rules: &UrlRules) -> Option<Address> {
     let text = if text.len() > URL_BYTES_MAX { text.split(['?', '#']).next()? } else { text };
     let (mut url, bare) = parse(text).ok()?;
     scrub(&mut url, rules);
@@ -189,6 +224,41 @@ fn is_excluded(parameter: &str, rules: &UrlRules) -> bool {
     })
 }
 
+/// The parts of an address that needs no rewriting but the removal of parameters.
+fn plain_parts(plain: &Plain<'_>, rules: &UrlRules) -> Address {
+    let given = plain.query.unwrap_or_default();
+    let untouched = rules.excluded_query_parameters.is_empty() && !holds_empty(given);
+    let query = if untouched { Cow::Borrowed(given) } else { Cow::Owned(without_excluded(given, rules)) };
+    let mut url = String::with_capacity(plain.before.len() + 1 + query.len());
+    url.push_str(plain.before);
+    if !query.is_empty() {
+        url.push('?');
+        url.push_str(&query);
+    }
+    Address {
+        url,
+        scheme: plain.scheme.to_owned(),
+        hostname: plain.host.to_owned(),
+        pathname: plain.path.to_owned(),
+        query_string: query.into_owned(),
+        fragment: String::new(),
+        port: None,
+    }
+}
+
+/// Is a parameter empty? (A query begins and ends with a separator, or two stand together.)
+fn holds_empty(query: &str) -> bool {
+    let mut before = b'&';
+    for byte in query.bytes() {
+        let separates = matches!(byte, b'&' | b';' | b'?');
+        if separates && before == b'&' {
+            return true;
+        }
+        before = if separates { b'&' } else { byte };
+    }
+    before == b'&'
+}
+
 fn parts(url: &Url, bare: bool) -> Address {
     let mut hostname = if bare { String::new() } else { url.host_str().unwrap_or_default().to_ascii_lowercase() };
     if hostname.ends_with('.') {
@@ -198,7 +268,6 @@ fn parts(url: &Url, bare: bool) -> Address {
     Address {
         url: if bare { after_host() } else { url.as_str().to_owned() },
         scheme: if bare { String::new() } else { url.scheme().to_owned() },
-        domain: registrable_domain(&hostname),
         hostname,
         pathname: url.path().to_owned(),
         query_string: url.query().unwrap_or_default().to_owned(),

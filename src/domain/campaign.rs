@@ -82,6 +82,12 @@ const PAID_MEDIA: [&str; 18] = [
     "native",
 ];
 
+/// Does a parameter of that name, as it is written, tell of a campaign?
+pub(crate) fn is_parameter(name: &str) -> bool {
+    let utm = name.len() > 4 && name.as_bytes()[..4].eq_ignore_ascii_case(b"utm_");
+    utm || CLICK_IDS.iter().any(|(parameter, ..)| parameter.eq_ignore_ascii_case(name))
+}
+
 /// The campaign in an address's parameters, given decoded and in their order; `None` when they name none.
 /// Of a parameter given twice the first that is not empty counts; parameter names are compared without case.
 pub fn from_query<'a>(pairs: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Option<Campaign> {

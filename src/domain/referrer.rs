@@ -133,8 +133,9 @@ impl ReferrerBook {
         internal_hosts: &[String],
         campaign: Option<&Campaign>,
     ) -> Referrer {
-        let internal = is_internal(&referrer, page_host, internal_hosts);
-        let source = if internal { None } else { self.find(&referrer) };
+        let domain = referrer.domain();
+        let internal = is_internal(&referrer, &domain, page_host, internal_hosts);
+        let source = if internal { None } else { self.find(&referrer, &domain) };
         let (medium, name) = if internal {
             (Medium::Internal, None)
         } else {
@@ -152,7 +153,7 @@ impl ReferrerBook {
         Referrer {
             url: referrer.url,
             hostname: referrer.hostname,
-            domain: referrer.domain,
+            domain,
             pathname: referrer.pathname,
             query_string: referrer.query_string,
             fragment: referrer.fragment,
@@ -163,13 +164,13 @@ impl ReferrerBook {
     }
 
     /// The source at the longest listed name of the host, `search.yahoo.com` before `yahoo.*`.
-    fn find(&self, referrer: &Address) -> Option<Source> {
-        let starred = starred_domain(&referrer.domain);
+    fn find(&self, referrer: &Address, domain: &str) -> Option<Source> {
+        let starred = starred_domain(domain);
         let mut host = referrer.hostname.as_str();
         loop {
-            let with_star = starred.as_ref().and_then(|domain| {
-                let above = host.strip_suffix(&referrer.domain)?;
-                self.sources.get(format!("{above}{domain}").as_str())
+            let with_star = starred.as_ref().and_then(|starred| {
+                let above = host.strip_suffix(domain)?;
+                self.sources.get(format!("{above}{starred}").as_str())
             });
             let lists = [self.sources.get(host), with_star];
             let fits = |source: &&Source| referrer.pathname.starts_with(source.path);
@@ -192,13 +193,16 @@ fn starred_domain(domain: &str) -> Option<String> {
     country.then(|| format!("{name}.*"))
 }
 
-fn is_internal(referrer: &Address, page_host: &str, internal_hosts: &[String]) -> bool {
+fn is_internal(referrer: &Address, domain: &str, page_host: &str, internal_hosts: &[String]) -> bool {
     let host = referrer.hostname.as_str();
     if host.is_empty() {
         return false;
     }
+    if host == page_host {
+        return true; // most often, and nothing to write anew
+    }
     let page_host = page_host.strip_suffix('.').unwrap_or(page_host).to_ascii_lowercase();
-    if host == page_host || (!page_host.is_empty() && referrer.domain == registrable_domain(&page_host)) {
+    if host == page_host || (!page_host.is_empty() && domain == registrable_domain(&page_host)) {
         return true;
     }
     internal_hosts.iter().any(|own| {

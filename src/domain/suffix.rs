@@ -25,11 +25,11 @@ fn public_suffix(host: &str) -> &str {
         let label = host[..rest].rsplit('.').next().unwrap_or_default();
         let whole = &host[rest - label.len()..];
         if let Some(names) = below(above) {
-            let listed = |mark: &str| has(names, mark, label);
-            if listed("!") {
+            // marks sort before names: a list without them begins with a name
+            if names.starts_with('!') && has(names, "!", label) {
                 return above;
             }
-            if listed("") || has(names, "", "*") {
+            if names.starts_with(['!', '*']) && has(names, "*", "") || has(names, "", label) {
                 found = whole;
             }
         }
@@ -41,43 +41,78 @@ fn public_suffix(host: &str) -> &str {
     found
 }
 
-/// The names below a suffix, sorted, with a space between; the first line is the top.
-fn below(suffix: &str) -> Option<&'static str> {
-    let list = &LIST[LIST.find("\n ").map_or(0, |at| at + 1)..];
-    let (top, mut lines) = list.split_once('\n')?;
-    if suffix.is_empty() {
-        return Some(&top[1..]);
-    }
-    while !lines.is_empty() {
-        let begin = lines[..floor(lines, lines.len() / 2)].rfind('\n').map_or(0, |at| at + 1);
-        let end = lines[begin..].find('\n').map_or(lines.len(), |at| begin + at);
-        let (name, names) = lines[begin..end].split_once(' ')?;
-        match suffix.cmp(name) {
-            std::cmp::Ordering::Equal => return Some(names),
-            std::cmp::Ordering::Less => lines = &lines[..begin],
-            std::cmp::Ordering::Greater => lines = lines.get(end + 1..).unwrap_or_default(),
+/// Where each line of the list begins, the top's first, and at last where the list ends: found when it is compiled.
+static LINES: [u32; COUNT + 1] = {
+    let text = LIST.as_bytes();
+    let mut out = [0; COUNT + 1];
+    let (mut at, mut n) = (0, 0);
+    while at < text.len() {
+        let begins = at == 0 || text[at - 1] == b'\n';
+        if begins && text[at] != b'#' {
+            out[n] = at as u32;
+            n += 1;
         }
+        at += 1;
     }
-    None
+    out[n] = at as u32;
+    out
+};
+
+/// How many lines the list has, its head aside.
+const COUNT: usize = {
+    let text = LIST.as_bytes();
+    let (mut at, mut n) = (0, 0);
+    while at < text.len() {
+        if (at == 0 || text[at - 1] == b'\n') && text[at] != b'#' {
+            n += 1;
+        }
+        at += 1;
+    }
+    n
+};
+
+/// The names below a suffix, sorted, with a space between; the first line is the top, whose own name is empty.
+fn below(suffix: &str) -> Option<&'static str> {
+    let found = LINES[..COUNT].binary_search_by(|begin| {
+        let line = &LIST.as_bytes()[*begin as usize..];
+        for (at, byte) in suffix.bytes().enumerate() {
+            match line[at].cmp(&byte) {
+                std::cmp::Ordering::Equal => {}
+                other => return other,
+            }
+        }
+        line[suffix.len()].cmp(&b' ')
+    });
+    let at = found.ok()?;
+    let end = LINES[at + 1] as usize - 1;
+    Some(&LIST[LINES[at] as usize + suffix.len() + 1..end])
 }
 
-/// Does a sorted list of names hold the marked name?
-fn has(mut names: &str, mark: &str, name: &str) -> bool {
-    while !names.is_empty() {
-        let begin = names[..floor(names, names.len() / 2)].rfind(' ').map_or(0, |at| at + 1);
-        let end = names[begin..].find(' ').map_or(names.len(), |at| begin + at);
-        match mark.bytes().chain(name.bytes()).cmp(names[begin..end].bytes()) {
+/// Does a sorted list of names hold the marked name? (By bytes, since names are short and searching a text is not.)
+fn has(names: &str, mark: &str, name: &str) -> bool {
+    let names = names.as_bytes();
+    let (mut low, mut high) = (0, names.len());
+    while low < high {
+        let mut begin = low + (high - low) / 2;
+        let mut end = begin;
+        while begin > low && names[begin - 1] != b' ' {
+            begin -= 1;
+        }
+        while end < high && names[end] != b' ' {
+            end += 1;
+        }
+        let one = &names[begin..end];
+        let order = match one.strip_prefix(mark.as_bytes()) {
+            Some(rest) => name.as_bytes().cmp(rest),
+            None => mark.as_bytes().cmp(one),
+        };
+        match order {
             std::cmp::Ordering::Equal => return true,
-            std::cmp::Ordering::Less => names = names[..begin].trim_end_matches(' '),
-            std::cmp::Ordering::Greater => names = names.get(end + 1..).unwrap_or_default(),
+            std::cmp::Ordering::Less => high = begin.saturating_sub(1).max(low),
+            std::cmp::Ordering::Greater => low = end + 1,
         }
     }
     false
-}
-
-/// The list is ASCII, so every place in it lies between characters.
-fn floor(text: &str, at: usize) -> usize {
-    text.floor_char_boundary(at)
 }
 
 #[cfg(test)]

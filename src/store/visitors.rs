@@ -124,16 +124,24 @@ pub fn keep(tx: &WriteTx<'_>, visitor: Visitor) {
     let mut held = tx.held().borrow_mut();
     held.writes += 1;
     let place = (visitor.site_id, visitor.key.clone());
-    let state = match held.visitors.by_key.get(&place) {
-        None => State::New,
-        Some((_, State::New)) => State::New,
-        Some((before, State::Clean | State::Seen)) if only_seen(before, &visitor) => State::Seen,
-        Some(_) => State::Changed,
-    };
-    if matches!(held.visitors.by_key.get(&place), None | Some((_, State::Clean))) {
-        held.visitors.touched.push(place.clone());
+    let visitors = &mut held.visitors;
+    match visitors.by_key.get_mut(&place) {
+        None => {
+            visitors.touched.push(place.clone());
+            visitors.by_key.insert(place, (visitor, State::New));
+        }
+        Some((before, state)) => {
+            let next = match state {
+                State::New => State::New,
+                State::Clean | State::Seen if only_seen(before, &visitor) => State::Seen,
+                _ => State::Changed,
+            };
+            if *state == State::Clean {
+                visitors.touched.push(place);
+            }
+            (*before, *state) = (visitor, next);
+        }
     }
-    held.visitors.by_key.insert(place, (visitor, state));
 }
 
 /// Writes what changed.

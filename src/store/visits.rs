@@ -4,6 +4,7 @@
 //! its start, so an event in order needs no query.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use rusqlite::{OptionalExtension, Row};
 
@@ -62,11 +63,31 @@ fn differs(before: &Visit, after: &Visit, options: &VisitOptions) -> bool {
         || after.due(options) < before.due(options)
 }
 
+/// Spreads our own numbers over a table: nobody else chooses them, so nobody can make them meet.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_i64(i64::from(*byte)));
+    }
+
+    fn write_i64(&mut self, n: i64) {
+        self.0 = (self.0 ^ n.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+}
+
+type ByNumber<T> = HashMap<i64, T, BuildHasherDefault<Spread>>;
+
 /// Visits the pen knows.
 #[derive(Default)]
 pub(in crate::store) struct Cache {
-    by_id: HashMap<i64, Held>,
-    of_visitor: HashMap<i64, Vec<i64>>,
+    by_id: ByNumber<Held>,
+    of_visitor: ByNumber<Vec<i64>>,
     touched: Vec<i64>,
 }
 

@@ -60,7 +60,7 @@ fn addresses_come_apart() {
     ] {
         let address = page(text);
         assert_eq!(
-            (&*address.url, &*address.hostname, &*address.domain, &*address.pathname, &*address.query_string),
+            (&*address.url, &*address.hostname, &*address.domain(), &*address.pathname, &*address.query_string),
             (url, host, domain, path, query),
             "{text}"
         );
@@ -192,7 +192,7 @@ fn whatever_is_accepted_is_printable_ascii() {
         let keep = UrlRules { keep_fragment: true, ..UrlRules::default() };
         if let Ok(landed) = read_page_url(text, &keep) {
             let a = landed.address;
-            for part in [&a.url, &a.hostname, &a.domain, &a.pathname, &a.query_string, &a.fragment] {
+            for part in [&a.url, &a.hostname, &a.domain(), &a.pathname, &a.query_string, &a.fragment] {
                 assert!(part.bytes().all(|b| b.is_ascii_graphic()), "{text:?} gave {part:?}");
             }
         }
@@ -322,7 +322,7 @@ fn mangled_addresses_never_break_the_invariant() {
         let Ok(landed) = read_page_url(&text, &keep) else { continue };
         accepted += 1;
         let a = landed.address;
-        for part in [&a.url, &a.hostname, &a.domain, &a.pathname, &a.query_string, &a.fragment] {
+        for part in [&a.url, &a.hostname, &a.domain(), &a.pathname, &a.query_string, &a.fragment] {
             assert!(part.bytes().all(|b| b.is_ascii_graphic()), "{text:?} gave {part:?}");
         }
         assert!(
@@ -365,4 +365,57 @@ fn an_origin_as_a_person_writes_it_is_the_one_a_browser_sends() {
         let what = written_origin(written).unwrap_err();
         assert!(what.contains(word), "{written}: {what}");
     }
+}
+
+/// The short way for addresses that need no rewriting gives what the long way gives, whatever is taken out of them.
+#[test]
+fn both_ways_of_reading_agree() {
+    use rand::{RngExt, SeedableRng};
+    const PIECES: [&str; 24] = [
+        "a",
+        "b=1",
+        "token=x",
+        "TOKEN[]=x",
+        "t%6Fken=1",
+        "&",
+        "&",
+        ";",
+        "?",
+        "=",
+        "q=oak+table",
+        "utm_source=n",
+        "UTM_Medium=m",
+        "gclid=7",
+        "%20",
+        "%",
+        "/",
+        "sid",
+        "+",
+        "Q=x",
+        "utm_%63ampaign=c",
+        "#top",
+        ".",
+        "~",
+    ];
+    let seed = rand::random();
+    let mut random = rand::rngs::SmallRng::seed_from_u64(seed);
+    let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+    let mut short = 0;
+    for _ in 0..40_000 {
+        let rules = UrlRules {
+            excluded_query_parameters: words([&["token", "sid"][..], &[]][random.random_range(0..2)]),
+            keep_fragment: random.random_range(0..2) == 0,
+            search_query_parameters: words(&["q", "s"]),
+        };
+        let mut text = "https://www.shop.example/find".to_owned();
+        for _ in 0..random.random_range(0..9) {
+            text.push_str(PIECES[random.random_range(0..PIECES.len())]);
+        }
+        short += u32::from(Plain::read(&text).is_some());
+        let (page, long) = (read_page_url(&text, &rules), any_page_url(&text, &rules));
+        assert_eq!(page.ok(), long.ok(), "{text} {rules:?} (seed {seed})");
+        let (from, long) = (read_referrer_url(&text, &rules), any_referrer_url(&text, &rules));
+        assert_eq!(from, long, "{text} {rules:?} (seed {seed})");
+    }
+    assert!(short > 4_000, "{short} of 40,000 went the short way (seed {seed})");
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::base::id::ClientId;
 use crate::base::time::Millis;
+use crate::domain::address::Address;
 use crate::domain::campaign::Campaign;
 use crate::domain::device::{Agent, DeviceCategory};
 use crate::domain::event::{Attribute, Event};
@@ -104,7 +105,7 @@ struct Page<'a> {
     url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<&'a str>,
-    domain: &'a str,
+    domain: String,
     fragment: &'a str,
     hostname: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,7 +149,7 @@ pub fn web_response<'a>(event: &'a Event, visit: Option<&VisitSummary>) -> WebEv
     let mut told = told(event);
     let device = device(std::mem::take(&mut told.device), event.agent.as_deref());
     let address = event.page.address.as_ref();
-    let part = |part: fn(&'a crate::domain::address::Address) -> &'a String| address.map_or("", |a| part(a));
+    let part = |part: fn(&'a Address) -> &'a String| address.map_or("", |a| part(a));
     let mut browser = told.browser;
     if let Some(agent) = event.agent.as_deref() {
         fill(&mut browser, "family", agent.browser_family.as_deref());
@@ -158,7 +159,7 @@ pub fn web_response<'a>(event: &'a Event, visit: Option<&VisitSummary>) -> WebEv
         page: Page {
             url: part(|a| &a.url),
             title: event.page.title.as_deref(),
-            domain: part(|a| &a.domain),
+            domain: address.map(Address::domain).unwrap_or_default(),
             fragment: part(|a| &a.fragment),
             hostname: part(|a| &a.hostname),
             keywords: event.page.keywords.as_deref(),

@@ -1,0 +1,241 @@
+//! Addresses that are written already as the URL standard would write them, nearly all: their parts are cut out of the text,
+//! without taking it apart and putting it together again. Must never change a byte.
+//! Invariant: what [`Plain::read`] takes, the crate `url` reads into the same parts; everything else it leaves to it.
+
+use super::URL_BYTES_MAX;
+
+/// A byte of a host's label.
+const HOST: u8 = 1;
+/// A byte that stands for itself in path and query.
+const REST: u8 = 2;
+
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut out = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        let byte = b as u8;
+        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.') {
+            out[b] = HOST | REST;
+        } else if byte.is_ascii_uppercase()
+            || matches!(byte, b'_' | b'~' | b'!' | b'$' | b'&' | b'(' | b')' | b'*')
+            || matches!(byte, b'+' | b',' | b';' | b'=' | b':' | b'@' | b'/' | b'%')
+        {
+            out[b] = REST;
+        }
+        b += 1;
+    }
+    out
+}
+
+/// Such an address in its parts; it has neither userinfo, port nor fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plain<'a> {
+    pub(super) scheme: &'static str,
+    pub(super) host: &'a str,
+    pub(super) path: &'a str,
+    /// Without `?`; `None` where there is no `?`.
+    pub(super) query: Option<&'a str>,
+    /// All before the query.
+    pub(super) before: &'a str,
+}
+
+impl<'a> Plain<'a> {
+    /// Cuts up an address; `None` where it may have to be rewritten.
+    pub(super) fn read(text: &'a str) -> Option<Self> {
+        let scheme = if text.starts_with("https://") {
+            "https"
+        } else if text.starts_with("http://") {
+            "http"
+        } else {
+            return None;
+        };
+        if text.len() > URL_BYTES_MAX {
+            return None;
+        }
+        let begin = scheme.len() + 3;
+        let bytes = text.as_bytes();
+        let slash = begin + run(&bytes[begin..], HOST);
+        let end = slash + run(&bytes[slash..], REST);
+        let host = &text[begin..slash];
+        if bytes.get(slash) != Some(&b'/') || !is_plain_host(host) || !is_plain_path(&bytes[slash..end]) {
+            return None;
+        }
+        let query = match bytes.get(end) {
+            None => None,
+            Some(b'?') => {
+                let mut at = end;
+                while bytes.get(at) == Some(&b'?') {
+                    at += 1;
+                    at += run(&bytes[at..], REST);
+                }
+                if at < bytes.len() {
+                    return None;
+                }
+                Some(&text[end + 1..])
+            }
+            Some(_) => return None,
+        };
+        Some(Plain { scheme, host, path: &text[slash..end], query, before: &text[..end] })
+    }
+}
+
+/// How many bytes at the beginning are of a class.
+fn run(bytes: &[u8], class: u8) -> usize {
+    let mut n = 0;
+    for byte in bytes {
+        if CLASSES[usize::from(*byte)] & class == 0 {
+            break;
+        }
+        n += 1;
+    }
+    n
+}
+
+/// A name in lower case whose last label begins with a letter, so that it is no IPv4 address, and no international one.
+fn is_plain_host(host: &str) -> bool {
+    let bytes = host.as_bytes();
+    let (mut length, mut before, mut last_begins) = (0, b'.', b'0');
+    for byte in bytes {
+        match (*byte, before) {
+            (b'.' | b'-', b'.' | b'-') | (b'.', _) if length == 0 || before == b'-' => return false,
+            (b'-', b'-') => return false,
+            (b'.', _) => length = 0,
+            (other, _) => {
+                if length == 0 {
+                    last_begins = other;
+                }
+                length += 1;
+                if length > 63 {
+                    return false;
+                }
+            }
+        }
+        before = *byte;
+    }
+    bytes.len() <= 253 && length > 0 && before != b'-' && last_begins.is_ascii_lowercase()
+}
+
+/// No segment begins with a dot, written so or as `%2e`: no `.` or `..` that would be resolved.
+fn is_plain_path(path: &[u8]) -> bool {
+    let mut before = b'a';
+    for (at, byte) in path.iter().enumerate() {
+        if before == b'/' && (*byte == b'.' || *byte == b'%') {
+            return false;
+        }
+        if *byte == b'%' && matches!(path.get(at + 1..at + 3), Some([b'2', b'e' | b'E'])) {
+            return false; // a dot, wherever it stands
+        }
+        before = *byte;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn ordinary_addresses_are_plain() {
+        for text in [
+            "https://shop.example/",
+            "https://www.shop-1.example/catalogue/oak-table/1000?sort=price&page=3&view=grid",
+            "http://a.b/x/y.html?a=b?c&d=/e",
+            "https://shop.example/A%20b?",
+        ] {
+            assert!(Plain::read(text).is_some(), "{text}");
+        }
+        for text in [
+            "https://shop.example",
+            "https://shop.example:443/",
+            "https://u@shop.example/",
+            "https://Shop.example/",
+            "https://1.2.3.4/",
+            "https://xn--bcher-kva.example/",
+            "https://shop.example/#x",
+            "https://shop.example/a/../b",
+            "https://shop.example/a b",
+            "https://shop.example/?a='b'",
+            "ftp://shop.example/",
+            "/path",
+        ] {
+            assert_eq!(Plain::read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_plain_the_standard_reads_the_same() {
+        let seed = rand::random();
+        let mut random = SmallRng::seed_from_u64(seed);
+        const PIECES: [&str; 44] = [
+            "a",
+            "z",
+            "0",
+            "9",
+            "-",
+            ".",
+            "/",
+            "?",
+            "&",
+            "=",
+            "%",
+            "%2e",
+            "%2E",
+            "%41",
+            "%zz",
+            "..",
+            "/.",
+            "//",
+            "é",
+            "xn--",
+            ":",
+            "@",
+            "+",
+            ";",
+            ",",
+            "!",
+            "~",
+            "_",
+            "*",
+            "(",
+            "'",
+            "\"",
+            "|",
+            "[",
+            "]",
+            "\\",
+            "shop.example",
+            "com",
+            "A",
+            "1.2",
+            "0x7f",
+            "#",
+            "^",
+            "localhost",
+        ];
+        let mut plain = 0;
+        for _ in 0..60_000 {
+            let mut text = if random.random_range(0..2) == 0 { "https://" } else { "http://" }.to_owned();
+            for _ in 0..random.random_range(1..4) {
+                text.push_str(PIECES[random.random_range(0..PIECES.len())]);
+            }
+            text.push('/');
+            for _ in 0..random.random_range(0..8) {
+                text.push_str(PIECES[random.random_range(0..PIECES.len())]);
+            }
+            let Some(read) = Plain::read(&text) else { continue };
+            plain += 1;
+            let (url, _) = super::super::parse(&text).unwrap_or_else(|e| panic!("{text}: {e} (seed {seed})"));
+            assert_eq!(url.as_str(), text, "seed {seed}");
+            assert_eq!((url.host_str(), url.port()), (Some(read.host), None), "{text} (seed {seed})");
+            assert_eq!((url.scheme(), url.path()), (read.scheme, read.path), "{text} (seed {seed})");
+            assert_eq!((url.query(), url.fragment()), (read.query, None), "{text} (seed {seed})");
+            assert!(url.username().is_empty() && url.password().is_none(), "{text} (seed {seed})");
+        }
+        assert!(plain > 1_000, "{plain} of 60,000 were plain (seed {seed})");
+    }
+}
