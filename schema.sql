@@ -194,6 +194,7 @@ CREATE TABLE events (
   language     TEXT,
   category     TEXT,
   was          TEXT,
+  replaces     INTEGER,
   UNIQUE (event_id, site_id),
   CHECK (consent_seq > 0 OR basis_id > 0 OR exempt = 1)
 ) STRICT;
@@ -666,6 +667,43 @@ CREATE TABLE audit (
   note     TEXT
 ) STRICT;
 CREATE INDEX audit_about ON audit (about) WHERE about IS NOT NULL;
+
+-- The register of what data subjects asked for (GDPR Art. 12 to 21).
+-- owner: src/store/requests.rs
+-- retention: [retention] ledger_months after it was closed
+-- personal: yes (pseudonymous)
+CREATE TABLE requests (
+  request_id        BLOB    PRIMARY KEY CHECK (length(request_id) = 16),
+  kind              TEXT    NOT NULL CHECK (kind IN ('access', 'rectify', 'erase', 'restrict', 'object', 'portability')),
+  state             TEXT    NOT NULL CHECK (state IN ('received', 'verified', 'running', 'answered', 'refused', 'unidentifiable')),
+  level             TEXT    CHECK (level IN ('device', 'assertion', 'operator')),
+  channel           TEXT    NOT NULL CHECK (channel IN ('operator', 'api', 'page')),
+  opened_by         TEXT    NOT NULL,
+  received_at       INTEGER NOT NULL,
+  due_at            INTEGER NOT NULL CHECK (due_at > received_at),
+  extension         TEXT,
+  verification      TEXT,
+  closed_at         INTEGER,
+  answer            TEXT,
+  result_digest     BLOB    CHECK (length(result_digest) = 32),
+  result_expires_at INTEGER,
+  told_seq          INTEGER,
+  CHECK ((closed_at IS NULL) = (state IN ('received', 'verified', 'running'))),
+  CHECK (level IS NOT NULL OR state IN ('received', 'refused', 'unidentifiable'))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX requests_due ON requests (due_at) WHERE closed_at IS NULL;
+
+-- Whose rows a request is about, by their numbers.
+-- owner: src/store/requests.rs
+-- retention: with its request
+-- personal: yes (pseudonymous)
+CREATE TABLE request_people (
+  request_id BLOB    NOT NULL REFERENCES requests (request_id),
+  of         TEXT    NOT NULL CHECK (of IN ('visitor', 'identity')),
+  row_id     INTEGER NOT NULL,
+  PRIMARY KEY (request_id, of, row_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX request_people_row ON request_people (row_id);
 
 -- Running totals that outlive their rows: what was dropped, refused, removed, and why.
 -- owner: src/store/tallies.rs

@@ -17,6 +17,7 @@ use crate::ingest::options::{IngestOptions, PersonalOptions, PersonalStore};
 use crate::store::StoreOptions;
 use crate::store::keys::KeyOptions;
 use crate::store::root::ROOT_KEY;
+use crate::subject::options::SubjectOptions;
 use crate::upkeep::options::{QuotaOptions, RetentionOptions, UpkeepOptions};
 
 mod basics;
@@ -62,6 +63,8 @@ pub struct Config {
     pub personal: PersonalOptions,
     /// How long rows stay.
     pub retention: RetentionOptions,
+    /// Requests of data subjects.
+    pub subject: SubjectOptions,
     /// How much of the disk may be used.
     pub quota: QuotaOptions,
     /// How often care is taken.
@@ -93,6 +96,7 @@ impl Default for Config {
             ingest: IngestOptions::default(),
             personal: PersonalOptions::default(),
             retention: RetentionOptions::default(),
+            subject: SubjectOptions::default(),
             quota: QuotaOptions::default(),
             upkeep: UpkeepOptions::default(),
             store: StoreTuning::default(),

@@ -13,7 +13,7 @@
 //! |---|---|---|---|
 //! | 5 | `main.rs`, [`daemon`], [`config`] | toml, env_logger, signals | contain a rule of the domain |
 //! | 4 | [`http`], [`cli`] | hyper and tokio in [`http::server`] only; clap and indicatif in `cli` | import `store`, open a transaction |
-//! | 3 | [`ingest`], [`consent`], [`history`], [`forward`], [`upkeep`], [`tokens`] | maxminddb in [`ingest::geo`] | import a sibling, name rusqlite |
+//! | 3 | [`ingest`], [`consent`], [`subject`], [`history`], [`forward`], [`upkeep`], [`tokens`] | maxminddb in [`ingest::geo`] | import a sibling, name rusqlite |
 //! | 2 | [`store`] | rusqlite | decide anything, call out |
 //! | 1 | [`domain`] | serde; url, woothee, ipnet, one file each | do I/O, read the clock, hold globals |
 //! | 0 | [`base`] | rand and uuid in [`base::id`], flate2 in [`base::gzip`], digests in [`base::digest`], ciphers in [`base::cell`], jiff in [`base::time`] | know the domain |
@@ -29,6 +29,7 @@
 //! | decision | `POST /v1/consent`, `wayside consent`, decisions with events | [`consent`] -> [`domain::consent::decide`] -> [`store::decisions`]: row, entry of the [`store::ledger`], standing, floors, `rights.log`, in O(1) | an answer with the visitor's token |
 //! | receipt | `GET /v1/consent/receipt` | token or code -> [`consent::receipt`] from ledger row, notice and evidence -> signed | JSON-LD, Kantara, a page |
 //! | end of a choice | [`upkeep`], the next decision | [`domain::choice`] by the newest time known -> an `expire` row | nothing; rows taken before stay |
+//! | subject request | `wayside subject`, `POST /api/v2/gdpr/requests`, `/v1/me` | [`http::subject`], [`http::gdpr`], [`http::me`] -> [`subject`]: who is meant, [`subject::scope`], then a copy or a correction | the register, `results/`, a `rectification` line |
 //! | withdrawn rows | [`upkeep`] | floors -> steps of at most 1,000 rows -> [`store::holes`] where a row lies in a sealed batch | nothing |
 //! | the ledger | every decision, a step of the clock, a removal | [`store::ledger`]: an entry holds the hash of the one before -> [`upkeep`] signs ([`store::checkpoints`]) | the consent lane; [`consent::verify`] |
 //! | end of a visit | [`upkeep`] | what is due -> ended -> a frozen snapshot line ([`store::frozen`]) | the `visits` lane |
@@ -102,13 +103,14 @@
 //! | `rights.log` | [`store::rights_log`] | `visitor_ref` and a keyed hash of the id | append-only: it is what a fresh database learns the noes from |
 //! | `spool/` | [`ingest::spool`] | what the writing program put there | removed once its lines are committed |
 //! | `spool/rejected/` | [`ingest::spool`] | the shape of bad lines, values masked | `rejected_days` |
+//! | `results/` | [`subject::results`] | the answers to people's requests, in the clear | `results_days` |
 //! | `outbox/` (or a target's `path`) | [`forward`] | pseudonymous lines | taken, expired; files already written get no holes yet |
 //! | `snapshots/` | [`store::migrate`] | as the database | `snapshots_days` |
 //! | `damaged/` | [`store::damage`] | as the database | `snapshots_days` |
 //! | `lock`, `running`, `first-start`, `control.sock` | [`store::open`], [`store::damage`], [`http::local`] | no | - |
 //!
 //! Not built yet, with their seams left clean: push, pull and relay targets, engines, the history over HTTP, engagement and
-//! scoring, data-subject requests.
+//! scoring, carrying out erasure and restriction.
 
 pub mod base;
 pub mod cli;
@@ -121,5 +123,6 @@ pub mod history;
 pub mod http;
 pub mod ingest;
 pub mod store;
+pub mod subject;
 pub mod tokens;
 pub mod upkeep;

@@ -84,6 +84,13 @@ impl HashKey {
     }
 }
 
+/// HMAC-SHA256 over the bytes as they are (RFC 2104): what other programs compute too.
+pub fn hmac_plain(secret: &[u8], bytes: &[u8]) -> Hash {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("invariant: HMAC takes keys of any length");
+    mac.update(bytes);
+    mac.finalize().into_bytes().into()
+}
+
 fn word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }

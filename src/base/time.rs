@@ -45,7 +45,7 @@ impl Millis {
         earlier.map_or(Millis(MIN_MS), |zoned| Millis(zoned.timestamp().as_millisecond()))
     }
 
-    /// This instant `months` calendar months later, in UTC: 31 August and one month is 30 September.
+    /// This instant `months` calendar months later, in UTC: 31 January and a month is 28 or 29 February.
     pub fn months_later(self, months: u32) -> Millis {
         let at = jiff::Timestamp::from_millisecond(self.0.clamp(MIN_MS, MAX_MS)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let span = jiff::Span::new().try_months(i64::from(months));
@@ -241,6 +241,9 @@ mod tests {
         assert_eq!(Millis(0).months_earlier(u32::MAX), Millis(MIN_MS));
         let later = |text: &str, months| Millis::parse(text).unwrap().months_later(months).rfc3339();
         assert_eq!(later("2026-08-31T10:00:00Z", 6), "2027-02-28T10:00:00.000Z");
+        assert_eq!(later("2026-01-31T09:30:00Z", 1), "2026-02-28T09:30:00.000Z");
+        assert_eq!(later("2028-01-31T09:30:00Z", 1), "2028-02-29T09:30:00.000Z");
+        assert_eq!(later("2026-11-21T00:00:00Z", 3), "2027-02-21T00:00:00.000Z");
         assert_eq!(Millis(0).months_later(u32::MAX), Millis(MAX_MS));
     }
 

@@ -32,6 +32,7 @@ pub mod proof;
 pub mod record;
 pub mod serve;
 pub mod status;
+pub mod subject;
 pub mod table;
 pub mod tail;
 pub mod token;
@@ -101,6 +102,8 @@ pub enum Command {
     Export(export::Args),
     /// Copy the database while the collector goes on.
     Backup(backup::Args),
+    /// Keep the register of data-subject requests, and carry them out.
+    Subject(subject::Args),
     /// Make, list or revoke tokens for the network.
     Token(token::Args),
     /// Tell who did what with people's data.
@@ -140,6 +143,7 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Forward(args) => forward::run(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Backup(args) => backup::run(&args, context),
+        Command::Subject(args) => subject::run(&args, context),
         Command::Token(args) => token::run(&args, context),
         Command::Audit(args) => audit::run(&args, context),
         Command::Upkeep(args) => upkeep::run(&args, context),

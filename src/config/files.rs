@@ -32,6 +32,11 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             Ok(_) => {}
         }
     }
+    if let Some(path) = &config.subject.assertion_key_file
+        && let Err(e) = crate::subject::assertion::check(path)
+    {
+        findings.refused("subject.assertion_key_file".to_owned(), e);
+    }
     if let Some(path) = &config.geoip_file
         && let Err(e) = fs::File::open(path).and_then(|file| file.metadata()).and_then(is_file)
     {

@@ -110,6 +110,7 @@ fn time(config: &Config) -> Vec<(&'static str, u64, u64, u64)> {
         ("retention.counts_months", retention.counts_months.into(), 1, MONTHS_MAX),
         ("retention.ledger_months", retention.ledger_months.into(), 1, MONTHS_MAX),
         ("retention.rejected_days", retention.rejected_days.into(), 1, DAYS_MAX),
+        ("retention.results_days", retention.results_days.into(), 1, DAYS_MAX),
         ("retention.snapshots_days", retention.snapshots_days.into(), 1, DAYS_MAX),
         ("upkeep.visits_every_seconds", upkeep.visits_every_seconds.into(), 1, 3_600),
         ("upkeep.retention_every_seconds", upkeep.retention_every_seconds.into(), 1, DAY_SECONDS),

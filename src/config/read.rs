@@ -15,6 +15,7 @@ use crate::domain::consent::LawfulBasis;
 use crate::domain::site::{PurposeOptions, SiteOptions};
 use crate::forward::options::TargetOptions;
 use crate::ingest::options::PersonalOptions;
+use crate::subject::options::SubjectOptions;
 use crate::upkeep::options::QuotaOptions;
 
 /// Reads a text. A text that is no TOML gives the defaults and where it is broken; the rest is looked at once it is TOML.
@@ -55,6 +56,7 @@ pub(super) fn fullest() -> Config {
             ..PersonalOptions::default()
         },
         quota: QuotaOptions { disk_budget_bytes: Some(10_000_000_000), ..QuotaOptions::default() },
+        subject: SubjectOptions { assertion_key_file: Some("assertion.key".into()), ..SubjectOptions::default() },
         sites: vec![SiteOptions { purposes: vec![purpose], ..SiteOptions::builtin() }],
         targets: vec![TargetOptions { recipient_name: Some("Example Ltd".to_owned()), ..TargetOptions::default() }],
         ..Config::default()

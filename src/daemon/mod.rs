@@ -25,6 +25,7 @@ pub mod entry;
 pub mod facts;
 pub mod import;
 mod named;
+mod rights;
 mod welcome;
 
 pub use self::care::Care;
@@ -67,11 +68,13 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
         },
     )?;
     let ingest = Arc::new(ingest);
+    let subject = Arc::new(rights::subject(config, &store, ingest.seats())?);
     let care = Arc::new(Care::new(config, Arc::clone(&store), Arc::clone(&ingest), Arc::clone(&clock)));
     let app = Arc::new(App {
         ingest,
         consent: Arc::new(Consent::new(Arc::clone(&store), facts::of(config))),
         tokens,
+        subject,
         trusted,
         operations: Arc::clone(&care) as Arc<dyn crate::http::app::Operations>,
         started: clock.now(),

@@ -55,6 +55,9 @@ pub struct EventBody<'a> {
     pub clock_state: &'a str,
     /// The immutable purpose -> basis row in force.
     pub basis_id: i64,
+    /// `seq` of the line it supersedes: forget that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<i64>,
     /// Where it came from: a JSON object as text.
     #[serde(skip)]
     pub referrer: Option<&'a str>,
@@ -305,6 +308,15 @@ pub struct WithdrawalBody {
     pub purposes: u32,
     /// Rows at or below it are covered.
     pub floor_seq: i64,
+}
+
+/// Fields of a `rectification` line: these rows were corrected.
+#[derive(Debug, Serialize)]
+pub struct RectificationBody {
+    /// Reference of the visitor.
+    pub visitor_ref: String,
+    /// Origin `seq` of each row that no longer holds; the row in its place names it in `replaces`.
+    pub superseded: Vec<i64>,
 }
 
 /// Fields of a `loss` line about batches that nobody took.

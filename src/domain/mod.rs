@@ -25,6 +25,7 @@ pub mod place;
 pub mod placement;
 pub mod purpose;
 pub mod referrer;
+pub mod request;
 pub mod site;
 pub mod stored;
 pub mod suffix;

@@ -93,6 +93,8 @@ pub struct EventRow {
     pub rights: Rights,
     /// Destroyed with the row.
     pub salt: Salt,
+    /// The row it supersedes.
+    pub replaces: Option<Seq>,
 }
 
 /// An authenticated period inside a visit.

@@ -213,6 +213,7 @@ fn event(seq: Seq, visit_id: i64, site_id: i64, epoch_id: i64, rights: Rights) -
         withheld: Some("traits,identity".to_owned()),
         rights,
         salt: Salt::mint(),
+        replaces: None,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::base::time::Millis;
 use crate::consent::Consent;
 use crate::domain::network::Networks;
 use crate::ingest::Ingest;
+use crate::subject::Subject;
 use crate::tokens::Tokens;
 
 /// What an operator may have done at once.
@@ -32,6 +33,8 @@ pub struct App {
     pub consent: Arc<Consent>,
     /// Who may ask from the network.
     pub tokens: Arc<Tokens>,
+    /// Requests of data subjects.
+    pub subject: Arc<Subject>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted: Networks,
     /// Status, forwarding, upkeep.

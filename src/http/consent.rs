@@ -49,7 +49,7 @@ struct Sent {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Done {
+pub(in crate::http) struct Done {
     outcome: &'static str,
     decision_id: String,
     seq: i64,
@@ -149,7 +149,7 @@ fn shaped(app: &App, seat: &Seat, sent: Sent) -> Result<Decide> {
     })
 }
 
-fn told(seat: &Seat, recorded: Recorded) -> Done {
+pub(in crate::http) fn told(seat: &Seat, recorded: Recorded) -> Done {
     let book = &seat.site.book;
     Done {
         outcome: if recorded.repeated { "duplicate" } else { "recorded" },

@@ -47,7 +47,7 @@ pub fn preflight(app: &App, head: &Head) -> Reply {
         .with_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
         .with_header(
             "Access-Control-Allow-Headers",
-            "Content-Type, Content-Encoding, Authorization, Wayside-Consent, Wayside-Visitor-Token, Wayside-Code",
+            "Content-Type, Content-Encoding, Authorization, Wayside-Consent, Wayside-Visitor-Token, Wayside-Assertion, Wayside-Code",
         )
         .with_header("Access-Control-Max-Age", "86400")
 }

@@ -7,7 +7,8 @@ use crate::http::app::App;
 use crate::http::reply::Reply;
 use crate::http::request::{Head, Peer, Request};
 use crate::http::server::{Plan, Responder, Service, Way};
-use crate::http::{auth, choice, consent, cors, events, import, journey, notices, oauth, operator, pixel, tokens};
+use crate::http::{auth, choice, consent, cors, events, gdpr, import, journey, me, notices, oauth, operator};
+use crate::http::{pixel, subject, tokens};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl Scope {
     }
 }
 
-use token::Scope::{Admin as ADMIN, Read as READ, Sync as SYNC};
+use token::Scope::{Admin as ADMIN, Read as READ, Subject as SUBJECT, Sync as SYNC};
 
 /// What a handler is given besides the request.
 pub struct Call<'a> {
@@ -111,6 +112,22 @@ const fn guarded(
     Route { method, path, scope: Scope::Token(scope), way: Way::Blocking, body, vendor: false, summary, handler }
 }
 
+/// The vendor's GDPR API: a token, and errors of the vendor's shape.
+const fn gdpr_api(
+    method: &'static str,
+    path: &'static str,
+    body: bool,
+    summary: &'static str,
+    handler: Handler,
+) -> Route {
+    Route { method, path, scope: Scope::Token(SUBJECT), way: Way::Blocking, body, vendor: true, summary, handler }
+}
+
+/// For the privacy page: known by the device's token.
+const fn own(method: &'static str, path: &'static str, body: bool, summary: &'static str, handler: Handler) -> Route {
+    Route { method, path, scope: Scope::Public, way: Way::Blocking, body, vendor: false, summary, handler }
+}
+
 /// Every route.
 pub const ROUTES: &[Route] = &[
     public("POST", "/v1/events", true, "Take events: an object, an array, an envelope, or NDJSON", events::post),
@@ -137,6 +154,20 @@ pub const ROUTES: &[Route] = &[
     guarded(ADMIN, "POST", "/v1/upkeep", true, "Run upkeep now", operator::upkeep),
     guarded(ADMIN, "POST", "/v1/notices", true, "Publish a notice", notices::publish),
     guarded(ADMIN, "POST", "/v1/notices/external", true, "Make another tool's notice known", notices::register),
+    own("GET", "/v1/me", false, "What is kept of me", me::see),
+    own("POST", "/v1/me/withdraw", true, "Withdraw purposes, or all of them", me::withdraw),
+    own("POST", "/v1/me/erase", true, "Ask for erasure", me::erase),
+    guarded(SUBJECT, "POST", "/v1/subject/requests", true, "Open a request of a data subject", subject::open),
+    guarded(SUBJECT, "GET", "/v1/subject/requests", false, "Requests of data subjects", subject::list),
+    guarded(SUBJECT, "GET", "/v1/subject/requests/{id}", false, "One request", subject::show),
+    guarded(SUBJECT, "POST", "/v1/subject/requests/{id}/run", true, "Carry a request out", subject::run),
+    guarded(SUBJECT, "POST", "/v1/subject/requests/{id}/extend", true, "Extend a request", subject::extend),
+    guarded(SUBJECT, "POST", "/v1/subject/requests/{id}/close", true, "Close a request", subject::close),
+    guarded(SUBJECT, "GET", "/v1/subject/requests/{id}/result", false, "The result of a request", subject::result),
+    gdpr_api("POST", "/api/v2/gdpr/requests", true, "GDPR API: submit a request", gdpr::post),
+    gdpr_api("GET", "/api/v2/gdpr/requests", false, "GDPR API: list requests", gdpr::list),
+    gdpr_api("GET", "/api/v2/gdpr/requests/{requestId}", false, "GDPR API: one request", gdpr::get),
+    gdpr_api("GET", "/api/v2/gdpr/subjects", false, "GDPR API: find subjects", gdpr::subjects),
     guarded(ADMIN, "GET", "/v1/tokens", false, "Every token, without its secret", tokens::list),
     operator("POST", "/v1/tokens", true, "Make a token; it is shown once", tokens::create),
     operator("POST", "/v1/tokens/revoke", true, "Revoke a token", tokens::revoke),

@@ -400,6 +400,7 @@ impl Kept<'_, '_> {
             withheld: (!withheld.is_empty()).then(|| withheld.join(",")),
             rights: self.rights,
             salt: Salt::mint(),
+            replaces: None,
         }
     }
 }

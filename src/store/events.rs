@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension, Row};
 
 use crate::base::error::Result;
-use crate::base::id::{ClientId, Seq};
+use crate::base::id::{ClientId, Salt, Seq};
 use crate::base::time::Millis;
 use crate::domain::clock::ClockState;
+use crate::domain::consent::Purposes;
 use crate::domain::event::{EventType, Lane};
 use crate::domain::stored::{EventRow, PageRow, Taken};
 use crate::domain::visitor::Rights;
@@ -18,10 +19,10 @@ use crate::store::{ReadTx, WriteTx, open};
 pub(in crate::store) const COLUMNS: &str = "e.seq, e.event_id, e.site_id, e.epoch_id, e.visit_id, e.page_id, e.session_id, \
     e.name, e.system, e.lane, e.content_hash, e.client_at, e.sent_at, e.received_at, e.corrected_at, e.clock_state, \
     e.url, e.title, e.referrer, e.search_query, e.attributes, e.attribute_types, e.conversation, e.withheld, e.flags, e.basis_id, \
-    e.consent_seq, e.exempt, e.salt";
+    e.consent_seq, e.exempt, e.salt, e.replaces";
 
 /// How many columns [`COLUMNS`] names: joined columns follow.
-pub(in crate::store) const WIDTH: usize = 29;
+pub(in crate::store) const WIDTH: usize = 30;
 
 /// Columns that most events leave empty stand last in the table and in here.
 const INSERT: &str = "INSERT INTO events (seq, event_id, site_id, epoch_id, visit_id, page_id, name, system, lane, \
@@ -82,6 +83,7 @@ pub(in crate::store) fn from_row(r: &Row<'_>) -> rusqlite::Result<EventRow> {
         withheld: r.get(23)?,
         rights: Rights { flags: r.get(24)?, basis_id: r.get(25)?, consent_seq: r.get(26)?, exempt: r.get(27)? },
         salt: r.get(28)?,
+        replaces: r.get(29)?,
     })
 }
 
@@ -251,6 +253,31 @@ pub fn of_visit(tx: &ReadTx<'_>, visit_id: i64, limit: i64) -> Result<Vec<Aged>>
 /// Does a visit still have events?
 pub fn any_of_visit(tx: &ReadTx<'_>, visit_id: i64) -> Result<bool> {
     Ok(!of_visit(tx, visit_id, 1)?.is_empty())
+}
+
+/// What takes the place of an event.
+#[derive(Clone, Debug)]
+pub struct Successor {
+    /// Its number.
+    pub seq: Seq,
+    /// Its custom attributes: a JSON object of strings.
+    pub attributes: Option<String>,
+    /// What it may be used for.
+    pub flags: Purposes,
+    /// Destroyed with the row.
+    pub salt: Salt,
+}
+
+/// Puts another row in the place of an event: all as it was but for what is named here, and `replaces` tells the old number.
+/// Other events keep the old number as that of their page: their lines may be sealed. Whoever calls has written its hole
+/// first, where it lies in a batch.
+pub fn supersede(tx: &WriteTx<'_>, old: Seq, new: &Successor) -> Result<bool> {
+    tx.execute(
+        "UPDATE events SET seq = ?2, attributes = ?3, flags = ?4, salt = ?5, replaces = ?1, \
+         page_id = CASE WHEN page_id = ?1 THEN ?2 ELSE page_id END WHERE seq = ?1",
+        (old, new.seq, &new.attributes, new.flags, new.salt),
+    )
+    .map(|n| n > 0)
 }
 
 /// Deletes one event. Whoever calls has written its hole first, where it lies in a batch.

@@ -248,3 +248,34 @@ pub fn delete_untied(tx: &WriteTx<'_>, identity_id: i64) -> Result<usize> {
     }
     Ok(gone.len())
 }
+
+/// One tie between an identity and a visit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tie {
+    /// The identity's row.
+    pub identity_id: i64,
+    /// The visit's row.
+    pub visit_id: i64,
+    /// The visitor's row.
+    pub visitor_id: i64,
+}
+
+fn ties(tx: &ReadTx<'_>, sql: &str, id: i64) -> Result<Vec<Tie>> {
+    let row = |r: &rusqlite::Row<'_>| Ok(Tie { identity_id: r.get(0)?, visit_id: r.get(1)?, visitor_id: r.get(2)? });
+    tx.conn()
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_map([id], row)?.collect())
+        .map_err(|e| open::error("reading who was known in which visit", e))
+}
+
+/// Every tie of a visitor's visits.
+pub fn ties_of_visitor(tx: &ReadTx<'_>, visitor_id: i64) -> Result<Vec<Tie>> {
+    let sql = "SELECT c.identity_id, c.visit_id, v.visitor_id FROM visits v CROSS JOIN contacts c ON c.visit_id = v.visit_id \
+               WHERE v.visitor_id = ?1";
+    ties(tx, sql, visitor_id)
+}
+
+/// Every tie of an identity.
+pub fn ties_of_identity(tx: &ReadTx<'_>, identity_id: i64) -> Result<Vec<Tie>> {
+    ties(tx, "SELECT identity_id, visit_id, visitor_id FROM contacts WHERE identity_id = ?1", identity_id)
+}

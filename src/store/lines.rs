@@ -231,6 +231,7 @@ fn event_line(e: EventRow, r: Referred, origins: &Origins) -> Result<Found> {
         sent_at: e.sent_at.map(|at| at.rfc3339()),
         clock_state: e.clock_state.word(),
         basis_id: e.rights.basis_id,
+        replaces: e.replaces.map(|seq| seq.0),
         referrer: referrer.as_deref(),
         attributes: e.attributes.as_deref(),
         attribute_types: types.as_deref(),

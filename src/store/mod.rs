@@ -55,6 +55,7 @@ pub mod personal;
 pub mod queries;
 pub mod reader;
 pub mod refusals;
+pub mod requests;
 pub mod rights_log;
 pub mod root;
 pub mod row;

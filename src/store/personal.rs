@@ -254,3 +254,27 @@ pub(in crate::store) fn all_keys(conn: &Connection) -> Result<Vec<KeyRef>> {
 pub(in crate::store) fn count(conn: &Connection) -> Result<i64> {
     conn.query_row("SELECT count(*) FROM personal", [], |r| r.get(0)).map_err(|e| open::error("counting cells", e))
 }
+
+/// The fields an event told belong to the row that supersedes it: sealed anew for their new place, under the same key.
+/// Those whose key is destroyed go.
+pub fn carry(tx: &WriteTx<'_>, of: Of, to: Seq) -> Result<usize> {
+    let rows: Vec<(i64, String, KeyRef, Vec<u8>)> = tx
+        .conn()
+        .prepare_cached("SELECT n, field, key_ref, value FROM personal WHERE seq = ?1 AND visitor_id = ?2")
+        .and_then(|mut s| {
+            s.query_map((of.seq, of.visitor_id), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?.collect()
+        })
+        .map_err(|e| open::error("reading the fields of an event", e))?;
+    let mut carried = 0;
+    for (n, field, key_ref, sealed) in rows {
+        let Some(key) = tx.keys().get(&key_ref)? else { continue };
+        let value = cell::open(&key, place(of.seq, &field), &sealed)?;
+        let sealed = cell::seal(&key, place(to, &field), &value);
+        carried += tx.execute(
+            "UPDATE personal SET seq = ?4, value = ?5 WHERE seq = ?1 AND field = ?2 AND n = ?3",
+            (of.seq, &field, n, to, sealed),
+        )?;
+    }
+    delete_of_event(tx, of.seq, i64::MAX)?;
+    Ok(carried)
+}

@@ -466,3 +466,15 @@ pub fn by_uuid(tx: &ReadTx<'_>, uuid: &[u8; 16]) -> Result<Option<Visit>> {
         .and_then(|mut s| s.query_row([uuid], from_row).optional())
         .map_err(|e| open::error("finding a visit", e))
 }
+
+/// The page that began or ended a visit is now known under another number. A visit that is still open takes its newest page
+/// from its next event.
+pub fn page_moved(tx: &WriteTx<'_>, visit_id: i64, old: Seq, new: Seq) -> Result<()> {
+    tx.execute(
+        "UPDATE visits SET entry_page_id = CASE WHEN entry_page_id = ?2 THEN ?3 ELSE entry_page_id END, \
+         last_page_id = CASE WHEN last_page_id = ?2 THEN ?3 ELSE last_page_id END \
+         WHERE visit_id = ?1 AND (entry_page_id = ?2 OR last_page_id = ?2)",
+        (visit_id, old, new),
+    )
+    .map(|_| ())
+}

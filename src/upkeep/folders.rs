@@ -1,4 +1,4 @@
-//! Old files of the data directory: rejected spool lines, snapshots, databases kept aside. Files age by the time they were
+//! Old files of the data directory: rejected spool lines, answers to data subjects, snapshots, databases kept aside. Files age by the time they were
 //! last written. Must never follow a link, nor leave the folders named here.
 
 use std::io::ErrorKind;
@@ -10,6 +10,8 @@ use crate::upkeep::Round;
 
 /// Where bad lines of spool files lie, with values masked.
 pub(in crate::upkeep) const REJECTED: [&str; 1] = ["spool/rejected"];
+/// Where answers to data subjects lie.
+pub(in crate::upkeep) const RESULTS: [&str; 1] = ["results"];
 /// Where copies from before a migration and databases kept aside lie.
 pub(in crate::upkeep) const ASIDE: [&str; 2] = ["snapshots", "damaged"];
 

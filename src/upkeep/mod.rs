@@ -57,7 +57,7 @@ struct Care {
 }
 
 /// In this order: the clock is looked at before anything is removed by it.
-const CARES: [Care; 8] = [
+const CARES: [Care; 9] = [
     Care { what: "clock", run: clock::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "visits", run: idle::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "ledger", run: sign::run, every_seconds: |o, _| o.visits_every_seconds },

@@ -18,6 +18,8 @@ pub struct RetentionOptions {
     pub ledger_months: u32,
     /// Days that rejected spool lines stay, values masked.
     pub rejected_days: u32,
+    /// Days that the files of answers to data subjects stay in `results/`.
+    pub results_days: u32,
     /// Days that snapshots and databases kept aside stay.
     pub snapshots_days: u32,
 }
@@ -30,6 +32,7 @@ impl Default for RetentionOptions {
             counts_months: 25,
             ledger_months: 36,
             rejected_days: 7,
+            results_days: 7,
             snapshots_days: 30,
         }
     }

@@ -9,7 +9,9 @@ use crate::base::time::{DAY_MS, Millis};
 use crate::domain::event::Lane;
 use crate::domain::line::HoleReason;
 use crate::store::ages::Range;
-use crate::store::{ReadTx, ages, attempts, audit, counts, departed, identities, imports, meta, refusals, sites};
+use crate::store::{
+    ReadTx, ages, attempts, audit, counts, departed, identities, imports, meta, refusals, requests, sites,
+};
 use crate::upkeep::guard::{Allowance, Verdict, confirmed};
 use crate::upkeep::options::RetentionOptions;
 use crate::upkeep::removal::{Gone, Removal};
@@ -53,7 +55,7 @@ enum Oldest {
     Delivered(fn(&Round<'_>) -> Result<Option<Millis>>),
 }
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 17] = [
     Kind {
         what: "personal",
         keep: |o| Keep::Days(o.personal_days),
@@ -113,6 +115,18 @@ const KINDS: [Kind; 15] = [
         keep: |o| Keep::Months(o.ledger_months),
         oldest: Oldest::Delivered(batches_old::oldest),
         clear: batches_old::clear,
+    },
+    Kind {
+        what: "requests",
+        keep: |o| Keep::Months(o.ledger_months),
+        oldest: Oldest::Rows(requests::oldest_closed),
+        clear: |round, cut| plainly(round, cut, requests::delete_before),
+    },
+    Kind {
+        what: "results",
+        keep: |o| Keep::Days(o.results_days),
+        oldest: Oldest::Files(&folders::RESULTS),
+        clear: |round, cut| folders::clear(round, &folders::RESULTS, cut),
     },
     Kind {
         what: "attempts",

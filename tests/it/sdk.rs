@@ -22,15 +22,17 @@ struct Seen {
 /// Runs the SDK once for all tests here, since loading it takes seconds. `None` where there is no interpreter for it.
 fn seen() -> Option<&'static Seen> {
     static ONCE: OnceLock<Option<Seen>> = OnceLock::new();
-    let seen = ONCE.get_or_init(|| {
-        let python = std::env::var("WAYSIDE_TEST_PYTHON").ok().filter(|path| !path.is_empty());
-        python.map(|python| run(&python))
-    });
-    if seen.is_none() {
+    ONCE.get_or_init(|| python().map(|python| run(&python))).as_ref()
+}
+
+/// The interpreter that has the SDK. `None`, said loudly, where there is none.
+pub fn python() -> Option<String> {
+    let python = std::env::var("WAYSIDE_TEST_PYTHON").ok().filter(|path| !path.is_empty());
+    if python.is_none() {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "WAYSIDE_TEST_PYTHON is not set: run tests/run.sh");
         skipped("the vendor's SDK was not tested: WAYSIDE_TEST_PYTHON names no interpreter (tests/run.sh makes one)");
     }
-    seen.as_ref()
+    python
 }
 
 fn run(python: &str) -> Seen {

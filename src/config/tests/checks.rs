@@ -54,6 +54,8 @@ fn a_number_beyond_its_bounds_is_found() {
         ("[visits]\nnamed_ends_after_hours = 0", "visits.named_ends_after_hours"),
         ("[retention]\nvisits_months = 0", "retention.visits_months"),
         ("[retention]\nrejected_days = 0", "retention.rejected_days"),
+        ("[retention]\nresults_days = 0", "retention.results_days"),
+        ("[subject]\nassertion_key_file = \"nowhere\"", "subject.assertion_key_file"),
         ("[retention]\nledger_months = 1201", "retention.ledger_months"),
         ("[upkeep]\nrows_per_step = 1001", "upkeep.rows_per_step"),
         ("[forward]\ngzip_level = 10", "forward.gzip_level"),

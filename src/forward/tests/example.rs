@@ -72,6 +72,7 @@ fn event(seq: i64, name: &str, page: Option<&str>) -> Line {
         sent_at: Some(at(seq).rfc3339()),
         clock_state: "corrected",
         basis_id: 0,
+        replaces: None,
         referrer: page.map(|_| REFERRER),
         attributes: Some("{\"price\":\"79.90\",\"size\":\"42\",\"gift\":\"true\"}"),
         attribute_types: Some("{\"gift\":\"BOOLEAN\",\"price\":\"NUMBER\"}"),

@@ -284,6 +284,7 @@ pub fn event(tx: &WriteTx<'_>, visitor_id: i64, name: &str, lane: Lane) -> Resul
         withheld: None,
         rights: visitor.rights,
         salt: Salt::mint(),
+        replaces: None,
     };
     events::insert(tx, row);
     Ok(seq)

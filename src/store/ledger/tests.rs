@@ -60,6 +60,8 @@ fn refuse(tx: &WriteTx<'_>) -> Result<DecisionRow> {
         purposes: Purposes::MEASURE,
         method: Method::BannerRefuse,
         notice: "none".to_owned(),
+        notice_digest: None,
+        evidence: Default::default(),
         language: Some("en".to_owned()),
         signal_shown: false,
         client_at: None,

@@ -100,6 +100,7 @@ fn orphan(seq: Seq) -> EventRow {
         withheld: None,
         rights: Rights { flags: Purposes::MEASURE, exempt: true, ..Rights::default() },
         salt: Salt::mint(),
+        replaces: None,
     }
 }
 

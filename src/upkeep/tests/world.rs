@@ -310,6 +310,7 @@ fn event(tx: &WriteTx<'_>, seq: Seq, visit: &Visit, name: &str) -> EventRow {
         withheld: None,
         rights: visit.rights,
         salt: Salt::mint(),
+        replaces: None,
     }
 }
 
