@@ -22,7 +22,7 @@ fn run_with(data: &Path, log: &Path, basis: Option<LawfulBasis>) -> Tally {
     let here = Here::open(&config).unwrap();
     let options =
         ImportOptions { site: "default".to_owned(), basis, purposes: Purposes::MEASURE, follow: false, poll_ms: 500 };
-    let (deriver, site, stop) = (Deriver::new(), Site::compile(SiteOptions::builtin()).unwrap(), Stop::never());
+    let (deriver, site, stop) = (Deriver::default(), Site::compile(SiteOptions::builtin()).unwrap(), Stop::never());
     let mut send = |method: &str, target: &str, body: Vec<u8>| here.serve(method, target, &[], body);
     let mut sink = DeskSink { options: &options, send: &mut send, stop: &stop };
     let shape = |line: &LogLine<'_>, visitor| page_view(&deriver, &site, line, visitor);

@@ -24,6 +24,7 @@ pub mod events;
 pub mod export;
 pub mod forward;
 pub mod import;
+pub mod keys;
 pub mod notice;
 pub mod output;
 pub mod pick;
@@ -104,6 +105,8 @@ pub enum Command {
     Backup(backup::Args),
     /// Keep the register of data-subject requests, and carry them out.
     Subject(subject::Args),
+    /// Make a pair of keys for recovery, or recover the keys of personal fields.
+    Keys(keys::Args),
     /// Make, list or revoke tokens for the network.
     Token(token::Args),
     /// Tell who did what with people's data.
@@ -144,6 +147,7 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Export(args) => export::run(&args, context),
         Command::Backup(args) => backup::run(&args, context),
         Command::Subject(args) => subject::run(&args, context),
+        Command::Keys(args) => keys::run(&args, context),
         Command::Token(args) => token::run(&args, context),
         Command::Audit(args) => audit::run(&args, context),
         Command::Upkeep(args) => upkeep::run(&args, context),

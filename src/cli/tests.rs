@@ -260,6 +260,28 @@ fn json_is_all_that_is_printed() {
 }
 
 #[test]
+fn keys_are_sealed_to_a_recipient_and_recovered() {
+    let world = World::new().with_database();
+    let file = |name: &str| world.dir.path().join(name).to_str().unwrap().to_owned();
+    let (secret, copy, into) = (file("recovery.key"), file("copy.db"), file("restored"));
+    world.run(&["keys", "recipient", &secret], world.context(nothing)).unwrap();
+    let recipient = world.out.text().trim().to_owned();
+    assert_eq!(recipient.len(), 64);
+    assert!(!std::fs::read_to_string(&secret).unwrap().contains(&recipient), "the secret half is another text");
+    let again = world.run(&["keys", "recipient", &secret], world.context(nothing)).unwrap_err();
+    assert_eq!(again.code, "exists");
+    let bad = world.run(&["backup", &copy, "--keys-to", "age1x"], world.context(nothing)).unwrap_err();
+    assert_eq!(bad.code, "recipient");
+    world.run(&["backup", &copy, "--keys-to", &recipient], world.context(nothing)).unwrap();
+    let sealed = format!("{copy}.keys");
+    assert!(world.out.text().contains(&sealed));
+    let (root, moved) = (file("root.key"), std::path::Path::new(&into).join("root.key"));
+    world.run(&["keys", "recover", &sealed, "--key", &secret, "--to", &into], world.context(nothing)).unwrap();
+    assert_eq!(std::fs::read(root).unwrap(), std::fs::read(moved).unwrap());
+    assert!(std::path::Path::new(&into).join("keys.db").exists());
+}
+
+#[test]
 fn a_backup_is_made_and_told() {
     let world = World::new().with_database();
     let to = world.dir.path().join("copy.db");

@@ -113,6 +113,9 @@ fn visits(config: &Config, findings: &mut Findings) {
 }
 
 fn personal(config: &Config, findings: &mut Findings) {
+    if let Err(error) = config.personal.deny_list() {
+        findings.refused("personal.deny_words", error);
+    }
     if config.personal.store == PersonalStore::Sealed {
         return;
     }

@@ -106,6 +106,7 @@ fn time(config: &Config) -> Vec<(&'static str, u64, u64, u64)> {
         ("visits.away_after_minutes", visits.away_after_minutes.into(), 1, 1_440),
         ("visits.named_ends_after_hours", visits.named_ends_after_hours.into(), 1, 8_760),
         ("retention.visits_months", retention.visits_months.into(), 1, MONTHS_MAX),
+        ("personal.minors_below", config.personal.minors_below.into(), 1, 25),
         ("retention.personal_days", retention.personal_days.into(), 1, DAYS_MAX),
         ("retention.counts_months", retention.counts_months.into(), 1, MONTHS_MAX),
         ("retention.ledger_months", retention.ledger_months.into(), 1, MONTHS_MAX),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub mod prove;
 pub mod verify;
 
+use crate::base::digest::Hash;
 use crate::base::error::{Error, Result};
 use crate::base::id::{ClientId, Seq, VisitorRef};
 use crate::base::time::Millis;
@@ -238,17 +239,10 @@ pub fn record(
     }
     let sealed = evidence::commit(&decision.evidence);
     let circumstances = Circumstances {
-        site_id: seat.id,
-        site: seat.site.id().to_owned(),
-        id_hash,
-        at,
-        received: asked.received,
-        actor: asked.actor,
-        signals: asked.signals,
-        basis_id: seat.basis_id,
         notice_digest: meant.digest,
         expires: Some(expires),
         evidence: sealed.as_ref().map(|sealed| sealed.commitment),
+        ..circumstances(seat, id_hash, at, asked)
     };
     let decision = &Decision { notice: meant.version, ..decision.clone() };
     let mut visitor = match known {
@@ -270,6 +264,22 @@ pub fn record(
     }
     let token = (!seen).then(|| visitor::token(hash_key, seat.site.id(), key));
     Ok(Recorded { row, repeated: false, stands: change.stands, token, code })
+}
+
+fn circumstances(seat: &Seat, id_hash: Hash, at: Millis, asked: &Asked<'_>) -> Circumstances {
+    Circumstances {
+        site_id: seat.id,
+        site: seat.site.id().to_owned(),
+        id_hash,
+        at,
+        received: asked.received,
+        actor: asked.actor,
+        signals: asked.signals,
+        basis_id: seat.basis_id,
+        notice_digest: None,
+        expires: None,
+        evidence: None,
+    }
 }
 
 /// The code that a decision taken at a kiosk hands out.

@@ -17,6 +17,7 @@ use crate::daemon::desk::Here;
 use crate::daemon::import::{DeskSink, page_view};
 use crate::daemon::{control_socket, facts, named, serve};
 use crate::domain::accesslog::LogLine;
+use crate::domain::denied::DenyList;
 use crate::domain::event::Lane;
 use crate::domain::site::Site;
 use crate::forward::verify::{Looking, Only};
@@ -117,6 +118,7 @@ fn context(config: Config) -> Result<Context> {
         visits: config.visits.clone(),
         root_key_file: config.personal.root_key_file.clone(),
     };
+    let deny = config.personal.deny_list()?;
     let (serving, opening, verifying) = (config.clone(), config.clone(), config.clone());
     let (end, stop) = Stop::pair();
     Ok(Context {
@@ -126,7 +128,7 @@ fn context(config: Config) -> Result<Context> {
         wal_bytes_max: Some(config.store.wal_bytes_max),
         serve: Box::new(move |out: &mut dyn Write| serve(&serving, out)),
         open_here: Box::new(move || Ok(Box::new(Alone(Some(Here::open(&opening)?))) as Box<dyn Desk>)),
-        import: Box::new(move |request, desk, told| import(&sites, &stop, request, desk, told)),
+        import: Box::new(move |request, desk, told| import((&sites, &deny), &stop, request, desk, told)),
         verify: Box::new(move |request, told| verify(&verifying, request, told)),
         ..bare(&config)
     })
@@ -153,7 +155,7 @@ impl Drop for Alone {
 }
 
 fn import(
-    sites: &[Site],
+    (sites, deny): (&[Site], &DenyList),
     stop: &Stop,
     request: &ImportRequest,
     desk: &mut dyn Desk,
@@ -167,7 +169,7 @@ fn import(
         Error::invalid(format!("unknown site {:?}", request.options.site)).remedy("name a configured site with --site")
     })?;
     let options = crate::ingest::import::ImportOptions { site: site.id().to_owned(), ..request.options.clone() };
-    let deriver = Deriver::new();
+    let deriver = Deriver::with(deny.clone());
     let mut send = |method: &str, target: &str, body: Vec<u8>| desk.send(method, target, &[], body);
     let mut sink = DeskSink { options: &options, send: &mut send, stop };
     let shape = |line: &LogLine<'_>, visitor| page_view(&deriver, site, line, visitor);

@@ -63,6 +63,8 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
             options: config.ingest.clone(),
             visits: config.visits.clone(),
             personal_sealed: config.personal.store == PersonalStore::Sealed,
+            minor_age: config.personal.minor_age(),
+            deny: config.personal.deny_list()?,
             geo,
             recorder: consent::record,
         },

@@ -281,6 +281,9 @@ pub struct Event {
     pub attributes: Vec<Attribute>,
     /// Fields that need the right to `personal`.
     pub personal: Personal,
+    /// Fields that told of a special category of personal data and were left out (`denied.rs`).
+    #[serde(skip)]
+    pub denied: Vec<&'static str>,
     /// Id and medium of a conversation.
     pub conversation: Option<(ClientId, String)>,
     /// 64-bit keyed hash over name, client time, page and attributes (contract 1).
@@ -316,6 +319,7 @@ impl Event {
             context: None,
             attributes: Vec::new(),
             personal: Personal::default(),
+            denied: Vec::new(),
             conversation: None,
             content_hash: 0,
         }

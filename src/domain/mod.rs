@@ -13,6 +13,7 @@ pub mod clock;
 pub mod code;
 pub mod consent;
 pub mod count;
+pub mod denied;
 pub mod device;
 pub mod event;
 pub mod evidence;

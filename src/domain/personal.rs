@@ -138,10 +138,11 @@ impl Personal {
         Ok(())
     }
 
-    /// Does a trait say that this person is younger than `years` on `today`? A date of birth counts before an age, an age before
-    /// a plain statement.
-    pub fn declares_minor(&self, today: Date, years: u8) -> bool {
-        let value = |name: &str| self.traits.iter().find(|one| one.name == name).map(|one| one.value.as_str());
+    /// Does a trait, a form value or an attribute say that this person is younger than `years` on `today`? A date of birth counts
+    /// before an age, an age before a plain statement.
+    pub fn declares_minor(&self, attributes: &[Attribute], today: Date, years: u8) -> bool {
+        let told = || [self.traits.as_slice(), &self.form, attributes].into_iter().flatten();
+        let value = |name: &str| told().find(|one| one.name == name).map(|one| one.value.trim());
         if let Some(born) = value("dateOfBirth").and_then(Date::parse) {
             return born.years_until(today) < i32::from(years);
         }
@@ -307,14 +308,15 @@ mod tests {
     #[test]
     fn a_minor_is_known_by_birth_age_or_statement() {
         let today = Date::parse("2026-11-22").unwrap();
-        let minor = |name: &str, value: &str| trait_of(name, value).declares_minor(today, 16);
+        let minor = |name: &str, value: &str| trait_of(name, value).declares_minor(&[], today, 16);
         assert!(minor("dateOfBirth", "2010-11-23"), "sixteen tomorrow");
         assert!(!minor("dateOfBirth", "2010-11-22"), "sixteen today");
         assert!(minor("age", "15") && !minor("age", "16"));
         assert!(minor("minor", "true") && !minor("minor", "false"));
         let mut both = trait_of("dateOfBirth", "1990-01-01");
         both.traits.push(pair("minor", "true"));
-        assert!(!both.declares_minor(today, 16), "the date of birth counts");
-        assert!(!Personal::default().declares_minor(today, 16));
+        assert!(!both.declares_minor(&[], today, 16), "the date of birth counts");
+        assert!(Personal::default().declares_minor(&[pair("age", "12")], today, 16), "an attribute of the event");
+        assert!(!Personal::default().declares_minor(&[], today, 16));
     }
 }

@@ -44,6 +44,10 @@ impl Purposes {
     pub const BY_SIGNAL: Purposes =
         Purposes(Self::SHARE.0 | Self::PROFILE.0 | Self::MARKETING.0 | Self::ENGAGE_SUPPORT.0 | Self::ENGAGE_SALES.0);
 
+    /// What nobody may do with a declared minor (GDPR Art. 8, recital 38).
+    pub const BY_MINORITY: Purposes =
+        Purposes(Self::PROFILE.0 | Self::MARKETING.0 | Self::ENGAGE_SUPPORT.0 | Self::ENGAGE_SALES.0);
+
     /// Are all of `other` in this set?
     pub fn has(self, other: Purposes) -> bool {
         self.0 & other.0 == other.0

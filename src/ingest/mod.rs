@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::base::digest::HashKey;
 use crate::base::error::{Error, Result};
 use crate::domain::consent::{BasisTable, Gate, LawfulBasis, Purposes};
+use crate::domain::denied::DenyList;
 use crate::domain::site::{Seat, Site};
 use crate::domain::visit::VisitOptions;
 use crate::store::decisions::Recorder;
@@ -48,6 +49,10 @@ pub struct Parts {
     pub visits: VisitOptions,
     /// Personal fields are kept, sealed.
     pub personal_sealed: bool,
+    /// Age under which somebody is a minor; `None` = nobody is asked.
+    pub minor_age: Option<u8>,
+    /// Words of special categories of personal data.
+    pub deny: DenyList,
     /// Geolocation, if there is a file.
     pub geo: Geo,
     /// Records a decision that came with an event.
@@ -80,8 +85,13 @@ impl Ingest {
         Ok(Ingest {
             store,
             seats,
-            rules: Rules { visits: parts.visits, personal_sealed: parts.personal_sealed, recorder: parts.recorder },
-            deriver: Deriver::new(),
+            rules: Rules {
+                visits: parts.visits,
+                personal_sealed: parts.personal_sealed,
+                minor_age: parts.minor_age,
+                recorder: parts.recorder,
+            },
+            deriver: Deriver::with(parts.deny),
             geo: parts.geo,
             limits: parts.options.limits.clone(),
             native_age_ms: age(parts.options.event_age_minutes_max),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::error::Result;
+use crate::domain::denied::DenyList;
 use crate::ingest::limits::Limits;
 
 /// How events are taken in.
@@ -62,8 +64,19 @@ pub enum PersonalStore {
     Sealed,
 }
 
+/// What is done with those who say that they are minors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Minors {
+    /// No profile, no marketing, no offers of theirs, unless a decision grants them afterwards.
+    #[default]
+    NoProfile,
+    /// Nothing: the age is not looked at.
+    Ignore,
+}
+
 /// Personal fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PersonalOptions {
     /// Whether they are stored.
@@ -74,4 +87,38 @@ pub struct PersonalOptions {
     /// The one companion copy of keys.db, overwritten in place; none = there is no copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_copy: Option<PathBuf>,
+    /// Leave out of events what plainly tells of health, belief and other special categories.
+    pub deny_special: bool,
+    /// More words to leave out; a star at the end stands for any ending.
+    pub deny_words: Vec<String>,
+    /// What is done with those who say that they are minors.
+    pub minors: Minors,
+    /// Age in years from which somebody is no minor.
+    pub minors_below: u8,
+}
+
+impl Default for PersonalOptions {
+    fn default() -> Self {
+        PersonalOptions {
+            store: PersonalStore::default(),
+            root_key_file: None,
+            keys_copy: None,
+            deny_special: true,
+            deny_words: Vec::new(),
+            minors: Minors::default(),
+            minors_below: 16,
+        }
+    }
+}
+
+impl PersonalOptions {
+    /// The words that are looked for. Errors: `Invalid` for an entry that is none.
+    pub fn deny_list(&self) -> Result<DenyList> {
+        if self.deny_special { DenyList::new(&self.deny_words) } else { DenyList::only(&self.deny_words) }
+    }
+
+    /// The age below which somebody is a minor, if anybody is asked.
+    pub fn minor_age(&self) -> Option<u8> {
+        (self.minors == Minors::NoProfile).then_some(self.minors_below)
+    }
 }

@@ -4,7 +4,7 @@
 
 use crate::base::error::{Kind, Result};
 use crate::base::id::{ClientId, Salt, Seq, VisitorRef};
-use crate::base::time::Millis;
+use crate::base::time::{Date, Millis};
 use crate::domain::attributes;
 use crate::domain::choice;
 use crate::domain::clock::{self, ClockState};
@@ -18,7 +18,7 @@ use crate::domain::visit::{Visit, VisitOptions};
 use crate::domain::visitor::{self, Rights, Visitor};
 use crate::ingest::stay;
 use crate::store::decisions::{Actor, Asked, Recorder};
-use crate::store::{WriteTx, counts, decisions, denials, events, meta, personal, refusals, visitors, visits};
+use crate::store::{WriteTx, counts, decisions, denials, events, meta, personal, refusals, tallies, visitors, visits};
 
 /// What does not change from event to event.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub struct Rules {
     pub visits: VisitOptions,
     /// Personal fields are kept, sealed (`personal.store = "sealed"`).
     pub personal_sealed: bool,
+    /// Whoever says to be younger than this, in years, gets no profile, marketing or offers; `None` = nobody is asked.
+    pub minor_age: Option<u8>,
     /// Records a decision that came with an event.
     pub recorder: Recorder,
 }
@@ -130,7 +132,10 @@ pub fn event(tx: &WriteTx<'_>, seat: &Seat, rules: &Rules, from: &From, ev: &Eve
         _ => None,
     };
     let refused = refused.map(|r| Denial { purposes: r.purposes, from: r.decided_at, until: None });
-    let verdict = judge(tx, seat, from, ev, at, known.as_ref(), refused)?;
+    let today = Date::of(from.received);
+    let minor = rules.minor_age.is_some_and(|age| ev.personal.declares_minor(&ev.attributes, today, age));
+    let claim = if minor { Some(ev.claim.unwrap_or(Purposes::ALL).without(Purposes::BY_MINORITY)) } else { ev.claim };
+    let verdict = judge(tx, seat, from, (ev, claim), at, known.as_ref(), refused)?;
     if let Some(taken) = taken_before(tx, seat, ev, known.as_ref(), verdict)? {
         return Ok(taken);
     }
@@ -141,7 +146,7 @@ pub fn event(tx: &WriteTx<'_>, seat: &Seat, rules: &Rules, from: &From, ev: &Eve
             let consent_seq = visitor.0.standing.consent_seq;
             let rights = Rights { flags: purposes, basis_id: seat.basis_id, consent_seq, exempt };
             let id = ev.id.clone().unwrap_or_else(|| ClientId::mint(from.received));
-            Kept { tx, seat, rules, from, ev, id, at, clock_state, rights, refused }.store(visitor.0, visitor.1)
+            Kept { tx, seat, rules, from, ev, id, at, clock_state, rights, refused, minor }.store(visitor.0, visitor.1)
         }
     }
 }
@@ -166,7 +171,7 @@ fn judge(
     tx: &WriteTx<'_>,
     seat: &Seat,
     from: &From,
-    ev: &Event,
+    (ev, claim): (&Event, Option<Purposes>),
     at: Millis,
     known: Option<&Visitor>,
     refused: Option<Denial>,
@@ -186,7 +191,7 @@ fn judge(
         standing: ev.visitor.as_ref().map(|_| narrowed.as_ref().or(known.map(|v| &v.standing)).unwrap_or(&fresh)),
         denials: &denials,
         signals: from.signals,
-        claim: ev.claim,
+        claim,
     }))
 }
 
@@ -290,6 +295,8 @@ pub(in crate::ingest) struct Kept<'a, 'c> {
     pub(in crate::ingest) rights: Rights,
     /// What a new visitor had refused before.
     refused: Option<Denial>,
+    /// It tells that its visitor is a minor.
+    minor: bool,
 }
 
 impl Kept<'_, '_> {
@@ -303,6 +310,10 @@ impl Kept<'_, '_> {
         visitor.last_seen = visitor.last_seen.max(self.from.received);
         visitor.event_count += 1;
         visitor.rights = self.rights;
+        if self.minor {
+            // stays until a decision grants it, as a parent may (GDPR Art. 8)
+            visitor.standing.denied = visitor.standing.denied.with(Purposes::BY_MINORITY);
+        }
         let (mut visit, new_visit) = stay::find_or_open(self, &mut visitor, seq)?;
         let withheld = self.withheld();
         if new_visitor {
@@ -347,6 +358,8 @@ impl Kept<'_, '_> {
             // only these two tie a visitor to an identity; of any other event it is left out, and said so
             fields.retain(|field| *field == "identity" && !matches!(self.ev.act, Act::SignIn | Act::UserInfo));
         }
+        let denied = self.ev.denied.iter().copied().filter(|field| !fields.contains(field)).collect::<Vec<_>>();
+        fields.extend(denied);
         fields
     }
 
@@ -354,6 +367,7 @@ impl Kept<'_, '_> {
         if !self.personal_kept() {
             return Ok(());
         }
+        tallies::add(self.tx, "denied.fields", i64::try_from(self.ev.denied.len()).unwrap_or(0))?;
         let of = personal::Of { seq, site_id: self.seat.id, visitor_id: visitor.id, at: self.from.received };
         personal::insert(self.tx, of, &self.ev.personal.as_fields())
     }

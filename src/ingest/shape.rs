@@ -10,6 +10,7 @@ use crate::base::digest::HashKey;
 use crate::base::text::cut;
 use crate::base::time::Millis;
 use crate::domain::address::{read_page_url, read_referrer_url};
+use crate::domain::denied::DenyList;
 use crate::domain::device::{Agent, AgentParser, DeviceCategory};
 use crate::domain::event::{Act, Event, EventType, PageInfo, Stream};
 use crate::domain::network::truncate_ip;
@@ -81,18 +82,24 @@ pub struct Deriver {
     parser: AgentParser,
     book: ReferrerBook,
     agents: Mutex<HashMap<Box<str>, Arc<Agent>>>,
+    deny: DenyList,
 }
 
 impl Default for Deriver {
     fn default() -> Self {
-        Self::new()
+        Self::with(DenyList::none())
     }
 }
 
 impl Deriver {
-    /// With the rules that are compiled in.
-    pub fn new() -> Self {
-        Deriver { parser: AgentParser::new(), book: ReferrerBook::builtin(), agents: Mutex::default() }
+    /// With the rules that are compiled in, leaving out what tells of the list's words.
+    pub fn with(deny: DenyList) -> Self {
+        Deriver { parser: AgentParser::new(), book: ReferrerBook::builtin(), agents: Mutex::default(), deny }
+    }
+
+    /// Leaves out of an event what tells of a special category of personal data.
+    pub fn screen(&self, event: &mut Event) {
+        self.deny.screen(event);
     }
 
     /// What a user agent tells; remembered, since few of them make most requests.
@@ -144,6 +151,7 @@ impl Deriver {
         custom(&mut event, &mut raw, limits)?;
         keep_address(&mut event, origin);
         event.content_hash = content_hash(&event, hash_key);
+        self.screen(&mut event);
         Ok(event)
     }
 

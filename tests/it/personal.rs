@@ -120,3 +120,54 @@ fn keys_go_with_the_right_to_personal_data() {
     assert_eq!((daemon.count("personal"), daemon.count("identities")), (0, 0));
     assert_eq!(keys(), json!(0));
 }
+
+#[test]
+fn what_tells_of_a_special_category_is_left_out_and_named() {
+    let daemon = Daemon::with("[personal]\ndeny_words = [\"casino\"]\n");
+    daemon.give("v", &["measure", "personal"]);
+    let event = json!({
+        "name": "page_viewed", "visitor": "v", "eventId": "e-1",
+        "url": "https://shop.example/hiv-test/kit?size=7&topic=pregnancy", "title": "Casino night",
+        "attributes": {"colour": "red", "religion": "any"}, "traits": {"ethnicity": "some", "givenName": "Ann"},
+    });
+    let answer = daemon.events(&event);
+    assert_eq!(answer.outcomes(200), ["accepted"]);
+    assert_eq!(answer.first()["withheld"], json!(["url", "title", "attributes", "traits"]));
+    let row = daemon.rows("SELECT url, title, attributes, withheld FROM events");
+    let kept =
+        json!(["https://shop.example/*/kit?size=7", null, "{\"colour\":\"red\"}", "url,title,attributes,traits"]);
+    assert_eq!(row, [kept]);
+    assert_eq!(daemon.rows("SELECT field FROM personal"), [json!(["trait.givenName"])]);
+    assert_eq!(daemon.value("SELECT n FROM tallies WHERE name = 'denied.fields'"), json!(4));
+    assert_eq!(daemon.events(&event).outcomes(200), ["duplicate"], "a repeat is the same event");
+    let off = Daemon::with("[personal]\ndeny_special = false\n");
+    off.give("v", &["measure"]);
+    assert_eq!(off.events(&with(event, json!({"traits": null}))).first()["withheld"], Value::Null);
+    assert_eq!(off.value("SELECT title FROM events"), "Casino night");
+}
+
+#[test]
+fn a_declared_minor_gets_no_profile_until_a_decision_grants_it() {
+    let daemon = Daemon::plain();
+    let token = daemon.give("v", &["measure", "personal", "profile", "marketing", "engage_support", "engage_sales"]);
+    let flags = || daemon.rows("SELECT flags FROM events ORDER BY seq").pop().unwrap()[0].clone();
+    let view = |id: &str, more: Value| {
+        let event = json!({"name": "noted", "visitor": "v", "eventId": id});
+        assert_eq!(daemon.events(&with(event, more)).outcomes(200), ["accepted"]);
+    };
+    view("e-1", json!({}));
+    assert_eq!(flags(), json!(0b110_1111));
+    view("e-2", json!({"traits": {"age": "15"}}));
+    assert_eq!(flags(), json!(0b11), "the event that tells it");
+    view("e-3", json!({}));
+    assert_eq!(flags(), json!(0b11), "and those that follow");
+    let parent = json!({"visitor": "v", "action": "give", "purposes": ["profile"], "visitorToken": token});
+    assert_eq!(daemon.decide(&parent).status, 200);
+    view("e-4", json!({}));
+    assert_eq!(flags(), json!(0b111));
+
+    let ignored = Daemon::with("[personal]\nminors = \"ignore\"\n");
+    ignored.give("v", &["measure", "profile"]);
+    ignored.events(&json!({"name": "noted", "visitor": "v", "traits": {"age": "9"}}));
+    assert_eq!(ignored.value("SELECT flags FROM events"), json!(0b101));
+}

@@ -134,9 +134,7 @@ fn is_plain_path(path: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rand::rngs::SmallRng;
-    use rand::{RngExt, SeedableRng};
-
+    use super::super::tests::Dice;
     use super::*;
 
     #[test]
@@ -169,8 +167,7 @@ mod tests {
 
     #[test]
     fn whatever_is_plain_the_standard_reads_the_same() {
-        let seed = rand::random();
-        let mut random = SmallRng::seed_from_u64(seed);
+        let (mut random, seed) = Dice::any();
         const PIECES: [&str; 44] = [
             "a",
             "z",
@@ -219,13 +216,13 @@ mod tests {
         ];
         let mut plain = 0;
         for _ in 0..60_000 {
-            let mut text = if random.random_range(0..2) == 0 { "https://" } else { "http://" }.to_owned();
-            for _ in 0..random.random_range(1..4) {
-                text.push_str(PIECES[random.random_range(0..PIECES.len())]);
+            let mut text = if random.below(2) == 0 { "https://" } else { "http://" }.to_owned();
+            for _ in 0..1 + random.below(3) {
+                text.push_str(PIECES[random.below(PIECES.len())]);
             }
             text.push('/');
-            for _ in 0..random.random_range(0..8) {
-                text.push_str(PIECES[random.random_range(0..PIECES.len())]);
+            for _ in 0..random.below(8) {
+                text.push_str(PIECES[random.below(PIECES.len())]);
             }
             let Some(read) = Plain::read(&text) else { continue };
             plain += 1;

@@ -40,7 +40,7 @@ fn shaped(raw: RawEvent<'_>) -> Event {
         sent_at: None,
         authority: Authority::Public,
     };
-    Deriver::new().shape(raw, &from, &HashKey::new(&[1; 32]), &limits()).unwrap()
+    Deriver::default().shape(raw, &from, &HashKey::new(&[1; 32]), &limits()).unwrap()
 }
 
 fn visit() -> VisitSummary {

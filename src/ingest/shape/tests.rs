@@ -24,7 +24,7 @@ fn origin(site: &Site) -> Origin<'_> {
 
 fn deriver() -> &'static Deriver {
     static DERIVER: std::sync::OnceLock<Deriver> = std::sync::OnceLock::new();
-    DERIVER.get_or_init(Deriver::new)
+    DERIVER.get_or_init(Deriver::default)
 }
 
 fn key() -> HashKey {
@@ -197,7 +197,7 @@ fn the_user_agent_is_the_visitors_or_none() {
 
 #[test]
 fn user_agents_are_remembered_up_to_a_bound() {
-    let deriver = Deriver::new();
+    let deriver = Deriver::default();
     let first = deriver.agent(FIREFOX);
     assert!(Arc::ptr_eq(&first, &deriver.agent(FIREFOX)));
     for n in 0..AGENTS_MAX {

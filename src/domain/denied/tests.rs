@@ -1,0 +1,149 @@
+//! Tests of the deny list: what it finds in three languages, what it leaves alone, and what is left of an event.
+
+use super::*;
+use crate::domain::address::{UrlRules, read_page_url};
+use crate::domain::event::DataType;
+
+fn list() -> DenyList {
+    DenyList::new(&[]).unwrap()
+}
+
+#[test]
+fn special_categories_are_found_in_three_languages_and_many_spellings() {
+    for text in [
+        "hiv",
+        "HIV-Test",
+        "hivStatus",
+        "diabetes type 2",
+        "Schwangerschaft",
+        "état de santé",
+        "etatDeSante",
+        "maladies-rares",
+        "religion",
+        "Konfession",
+        "syndicat",
+        "tradeUnionMember",
+        "trade_union",
+        "Gewerkschaftszugehörigkeit",
+        "sexual orientation",
+        "sexualOrientation",
+        "orientation sexuelle",
+        "schwul",
+        "ethnicity",
+        "ethnische Herkunft",
+        "biometrics",
+        "Fingerabdruck",
+        "criminal-record",
+        "Vorstrafen",
+        "Führungszeugnis",
+        "Fuehrungszeugnis",
+        "casier judiciaire",
+        "political opinion",
+        "Parteizugehörigkeit",
+        "De\u{301}pressions",
+    ] {
+        assert!(list().holds(text), "{text}");
+    }
+}
+
+#[test]
+fn ordinary_words_are_left_alone() {
+    for text in [
+        "",
+        "shoes",
+        "healthcheck",
+        "health",
+        "union square",
+        "european union",
+        "orientation landscape",
+        "race car",
+        "gender",
+        "screen",
+        "Suchtext",
+        "Suche",
+        "diagnostics",
+        "syndication",
+        "disabled",
+        "Christian",
+        "handicap",
+        "color",
+        "party hats",
+        "hivernal",
+        "aidsmaller",
+        "conversion",
+        "history",
+        "politics?",
+        "christmas",
+        "partie",
+        "raid",
+        "sextant",
+    ] {
+        assert!(!list().holds(text), "{text}");
+    }
+}
+
+#[test]
+fn the_operator_adds_words_and_beginnings() {
+    let more = DenyList::new(&["Casino".to_owned(), "glücks*".to_owned(), "pay day".to_owned()]).unwrap();
+    for text in ["casino", "Glücksspiel", "gluckspilz", "payDay", "pay-day", "hiv"] {
+        assert!(more.holds(text), "{text}");
+    }
+    assert!(!more.holds("casinos") && !list().holds("casino"));
+    for bad in ["", "*", "1*", "x"] {
+        assert!(DenyList::new(&[bad.to_owned()]).is_err(), "{bad:?}");
+    }
+    assert!(DenyList::new(&vec!["word".to_owned(); WORDS_MAX + 1]).is_err());
+    assert!(DenyList::new(&vec!["word".to_owned(); WORDS_MAX]).is_ok());
+    assert!(!DenyList::none().holds("hiv"));
+}
+
+fn event(url: &str) -> Event {
+    let mut event = Event::named("page_viewed");
+    event.page.address = Some(read_page_url(url, &UrlRules::default()).unwrap().address);
+    event
+}
+
+#[test]
+fn an_address_keeps_what_is_harmless() {
+    let cases = [
+        ("https://a.example/shop/hiv-test/x?y=1", "https://a.example/shop/*/x?y=1"),
+        ("https://a.example/shop?topic=Schwangerschaft&y=1", "https://a.example/shop?y=1"),
+        ("https://a.example/shop?religion=x", "https://a.example/shop"),
+        ("https://a.example/d%C3%A9pression/?a=trade%20union", "https://a.example/*/"),
+        ("https://a.example/shop?y=1", "https://a.example/shop?y=1"),
+        ("https://hiv.example/hiv", "https://hiv.example/*"),
+        ("/diabetes?diabetes=diabetes", "/*"),
+    ];
+    for (sent, kept) in cases {
+        let mut event = event(sent);
+        list().screen(&mut event);
+        assert_eq!(event.page.address.as_ref().unwrap().url, kept, "{sent}");
+        assert_eq!(event.denied.contains(&"url"), sent != kept, "{sent}");
+    }
+}
+
+#[test]
+fn each_field_that_holds_a_word_is_left_out_and_named() {
+    let pair = |name: &str, value: &str| Attribute {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        data_type: DataType::String,
+    };
+    let mut event = event("https://a.example/");
+    event.name = "hiv_test_ordered".to_owned();
+    event.page.title = Some("Leben mit Diabetes".to_owned());
+    event.page.category = Some("shoes".to_owned());
+    event.search_query = Some("synagogue near me".to_owned());
+    event.attributes = vec![pair("size", "7"), pair("ethnicity", "x"), pair("note", "is pregnant")];
+    event.personal.traits = vec![pair("givenName", "Ann"), pair("religion", "none")];
+    event.personal.form = vec![pair("comment", "I was convicted")];
+    list().screen(&mut event);
+    assert_eq!(event.denied, ["name", "title", "search", "attributes", "traits", "form"]);
+    assert_eq!(
+        (event.name.as_str(), event.page.title.as_deref(), event.search_query.as_deref()),
+        (UNNAMED, None, None)
+    );
+    assert_eq!(event.page.category.as_deref(), Some("shoes"));
+    assert_eq!(event.attributes, [pair("size", "7")]);
+    assert_eq!((event.personal.traits, event.personal.form), (vec![pair("givenName", "Ann")], vec![]));
+}
