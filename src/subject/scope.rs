@@ -196,7 +196,7 @@ impl Gathering<'_, '_> {
             Share::Whole => identities::of_visit(tx, id)?,
             _ => Vec::new(), // the names of others stand among them
         };
-        let known = known.into_iter().filter_map(|(name, how)| Some((Option::<String>::from(name)?, how))).collect();
+        let known = known.into_iter().filter_map(|(name, how)| Some((name?, how))).collect();
         Ok(Some(OfVisit { visit, pages, sessions, events, known }))
     }
 }
