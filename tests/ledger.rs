@@ -27,7 +27,7 @@ fn config(dir: &Path) -> Config {
 fn decide(dir: &Path, list: &[(&str, &str, &str)]) {
     let here = Here::open(&config(dir)).unwrap();
     for (visitor, action, purposes) in list {
-        let body = format!(r#"{{"visitor":"{visitor}","action":"{action}","purposes":[{purposes}],"notice":"v1"}}"#);
+        let body = format!(r#"{{"visitor":"{visitor}","action":"{action}","purposes":[{purposes}]}}"#);
         let json = [("content-type", "application/json")];
         let reply = here.serve("POST", "/v1/consent", &json, body.into_bytes()).unwrap();
         assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));

@@ -258,7 +258,7 @@ fn a_decision_that_is_none_is_refused() {
     let daemon = Daemon::plain();
     let bodies = [
         ("bad_json", json!("x")),
-        ("bad_json", json!({"action": "give"})),
+        ("decision", json!({"action": "give"})),
         ("bad_json", json!({"visitor": "v", "action": "give", "purposes": "measure"})),
         ("bad_json", json!({"visitor": "v", "action": "give", "purposes": ["measure"], "colour": "red"})),
         ("decision", json!({"visitor": "v", "action": "accept", "purposes": ["measure"]})),

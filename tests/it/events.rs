@@ -215,7 +215,14 @@ fn preflight_tells_an_admitted_page_what_it_may_send() {
         }
     }
     assert_eq!(ask("/v1/nothing", "https://shop.example").status, 404);
-    assert_eq!(ask("/v1/status", "https://shop.example").status, 404, "the operator's paths do not exist out here");
+    assert_eq!(
+        ask("/v1/import/known", "https://shop.example").status,
+        404,
+        "the operator's paths do not exist out here"
+    );
+    let guarded = ask("/v1/status", "https://shop.example");
+    assert_eq!(guarded.status, 405, "what needs a token is not for pages");
+    assert_eq!(guarded.header("access-control-allow-methods"), None, "{guarded:?}");
 }
 
 #[test]
