@@ -437,6 +437,19 @@ CREATE TABLE codes (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX codes_visitor ON codes (visitor_id);
 
+-- Decisions of erased persons, sealed to the controller's public key: nothing in the file opens them or tells whose they are.
+-- owner: src/store/proofs.rs
+-- retention: [erase] proof_months
+-- personal: yes (sealed)
+CREATE TABLE proofs (
+  proof_id   INTEGER PRIMARY KEY,
+  at         INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  recipient  TEXT    NOT NULL CHECK (length(recipient) = 64),
+  sealed     BLOB    NOT NULL
+) STRICT;
+CREATE INDEX proofs_expire ON proofs (expires_at);
+
 -- Persons of whom no visitor is kept any more (or never was): their decisions stay [retention] ledger_months after the last
 -- event, which no other row tells then.
 -- owner: src/store/departed.rs

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
+use crate::consent::proofs::EraseOptions;
 use crate::domain::notice::Controller;
 use crate::domain::site::SiteOptions;
 use crate::domain::visit::VisitOptions;
@@ -65,6 +66,8 @@ pub struct Config {
     pub retention: RetentionOptions,
     /// Requests of data subjects.
     pub subject: SubjectOptions,
+    /// What stays after an erasure.
+    pub erase: EraseOptions,
     /// How much of the disk may be used.
     pub quota: QuotaOptions,
     /// How often care is taken.
@@ -97,6 +100,7 @@ impl Default for Config {
             personal: PersonalOptions::default(),
             retention: RetentionOptions::default(),
             subject: SubjectOptions::default(),
+            erase: EraseOptions::default(),
             quota: QuotaOptions::default(),
             upkeep: UpkeepOptions::default(),
             store: StoreTuning::default(),

@@ -9,15 +9,20 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
+use wayside::base::cell::RecipientKey;
 use wayside::base::digest::{Hash, SigningKey};
+use wayside::base::id::{ClientId, VisitorRef};
 use wayside::base::time::{Millis, SystemClock};
 use wayside::config::Config;
+use wayside::consent::proofs::{self, EraseOptions, KeepProof};
 use wayside::consent::verify::FaultKind::{Chain, ClockBack, Signature, Truncated};
 use wayside::consent::verify::{self, FaultKind, Verified};
 use wayside::daemon::desk::Here;
 use wayside::domain::checkpoint::{Checkpoint, Signed};
 use wayside::domain::ledger::{Entry, EntryKind};
-use wayside::store::{Store, StoreOptions, checkpoints, decisions, ledger};
+use wayside::store::{
+    Reading, Store, StoreOptions, WriteTx, audit, checkpoints, decisions, ledger, proofs as sealed, sites, visitors,
+};
 
 fn config(dir: &Path) -> Config {
     Config { data_dir: dir.to_owned(), ..Config::default() }
@@ -390,4 +395,77 @@ fn the_ledger_is_verified_beside_whoever_writes_it() {
     assert_eq!((verified.exit_code(), verified.entries, verified.cleared), (0, 12, 2));
     assert_eq!((verified.checkpoints, verified.unsigned), (3, 2));
     store.close().unwrap();
+}
+
+/// A data directory with two visitors' decisions; the reference of the first.
+fn two_visitors(dir: &Path) -> VisitorRef {
+    let config = Config { data_dir: dir.to_owned(), ..Config::default() };
+    let here = Here::open(&config).unwrap();
+    for (visitor, action) in [("a", "give"), ("b", "give"), ("a", "withdraw")] {
+        let body = format!(r#"{{"visitor":"{visitor}","action":"{action}","purposes":["measure"]}}"#);
+        let json = [("content-type", "application/json")];
+        assert_eq!(here.serve("POST", "/v1/consent", &json, body.into_bytes()).unwrap().status, 200);
+    }
+    here.close().unwrap();
+    let reading = Reading::open(dir, 5_000).unwrap();
+    reading
+        .read(|tx| {
+            let site = sites::id(tx, "default")?.unwrap();
+            Ok(visitors::find(tx, site, &ClientId::new("a"))?.unwrap().visitor_ref)
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_proof_outlives_the_decisions_for_whoever_has_the_key_and_gives_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let subject = two_visitors(dir.path());
+    let store = Store::open(&StoreOptions::at(dir.path()), Arc::new(SystemClock)).unwrap();
+    let key = RecipientKey::mint();
+    let options = EraseOptions { proof_key: Some(key.recipient().to_string()), ..EraseOptions::default() };
+    let more = store.pen().call(move |tx| proofs::take_away(tx, subject, &options)).unwrap();
+    assert!(!more && store.read(|tx| decisions::of_subject(tx, subject, 9)).unwrap().is_empty());
+    for reason in ["", "  ", &"x".repeat(1_001)] {
+        assert_eq!(proofs::ask(&store, "operator", reason).unwrap_err().code, "reason");
+    }
+    let before = store.read(ledger::head).unwrap().no;
+    let sealed = proofs::ask(&store, "operator", "complaint 7 at the authority").unwrap();
+    assert_eq!(store.read(ledger::head).unwrap().no, before + 1, "the asking is on record");
+    let audited = store.read(|tx| audit::list(tx, None, 1)).unwrap();
+    assert_eq!(
+        (audited[0].what.as_str(), audited[0].note.as_deref()),
+        ("proofs_opened", Some("complaint 7 at the authority"))
+    );
+    let mut sealed: Vec<_> = sealed.iter().map(|proof| serde_json::to_value(proof).unwrap()).collect();
+    assert!(!sealed[0]["sealed"].as_str().unwrap().contains(&subject.to_string()));
+    let opened = proofs::open(&key.secret_text(), &sealed).unwrap();
+    let actions: Vec<_> = opened.iter().map(|o| o.decision["content"]["action"].as_str().unwrap()).collect();
+    assert!(actions == ["give", "withdraw"] && opened.iter().all(|o| o.holds));
+    assert_eq!(opened[0].decision["content"]["subject_ref"]["hex"], subject.to_string());
+
+    assert!(proofs::open(&RecipientKey::mint().secret_text(), &sealed).unwrap().is_empty(), "sealed to somebody else");
+    sealed[0]["sealed"] = "00".into();
+    assert_eq!(proofs::open(&key.secret_text(), &sealed).unwrap_err().code, "sealed");
+    store.close().unwrap();
+    let verified = verify::beside(dir.path(), 5_000, None, &mut |_, _| ()).unwrap();
+    assert_eq!((verified.exit_code(), verified.cleared), (0, 2), "{:?}", verified.faults);
+}
+
+#[test]
+fn without_a_key_or_by_choice_nothing_is_kept_and_what_is_kept_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let subject = two_visitors(dir.path());
+    let store = Store::open(&StoreOptions::at(dir.path()), Arc::new(SystemClock)).unwrap();
+    let key = RecipientKey::mint().recipient().to_string();
+    let no = EraseOptions { keep_proof: KeepProof::None, proof_key: Some(key.clone()), ..EraseOptions::default() };
+    assert_eq!((no.recipient().unwrap(), EraseOptions::default().recipient().unwrap()), (None, None));
+    let bad = EraseOptions { proof_key: Some("7".to_owned()), ..EraseOptions::default() };
+    assert_eq!(bad.recipient().unwrap_err().code, "recipient");
+    let yes = EraseOptions { proof_key: Some(key), proof_months: 1, ..EraseOptions::default() };
+    let kept =
+        move |tx: &WriteTx<'_>| sealed::keep(tx, subject, &yes.recipient()?.unwrap(), 9, tx.now().months_later(1));
+    assert_eq!(store.pen().call(kept).unwrap(), 2);
+    let row = store.read(|tx| sealed::list(tx, 0, 9)).unwrap().remove(0);
+    let removed = |at: Millis| store.pen().call(move |tx| sealed::delete_expired(tx, at, 9)).unwrap();
+    assert_eq!((removed(row.expires.plus(-1)), removed(row.expires)), (0, 1));
 }

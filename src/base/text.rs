@@ -14,6 +14,15 @@ pub fn hex(bytes: &[u8]) -> String {
     out
 }
 
+/// The bytes of hex digits, however many. Errors: `Invalid` where they are none.
+pub fn unhex_any(text: &str) -> Result<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
+        [_, _] => unhex::<1>(std::str::from_utf8(pair).unwrap_or_default()).map(|[byte]| byte),
+        _ => Err(Error::invalid("an odd number of hex digits")),
+    });
+    pairs.collect()
+}
+
 /// Bytes of a hex text of exactly `N` bytes, either case.
 pub fn unhex<const N: usize>(text: &str) -> Result<[u8; N]> {
     let bad = || Error::invalid(format!("expected {} hex digits, got {:?}", N * 2, cut(text, 80)));

@@ -52,6 +52,9 @@ enum What {
     /// Show the decision that allowed an event, and the notice it refers to.
     #[command(after_help = "Example:\n  wayside consent prove --event 018f3a2b-0000-7000-8000-000000000011")]
     Prove(proof::Prove),
+    /// Make the key pair that proofs of erased persons are sealed to.
+    #[command(after_help = "Example:\n  wayside consent proof-key --out proof.key")]
+    ProofKey(proof::ProofKey),
 }
 
 const VERIFY_AFTER: &str =
@@ -137,6 +140,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
         What::Verify(args) => proof::verify(args, context),
         What::Checkpoint(args) => proof::checkpoint(args, context),
         What::Prove(args) => proof::prove(args, context),
+        What::ProofKey(args) => proof::proof_key(args, context),
     }
 }
 

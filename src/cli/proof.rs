@@ -1,16 +1,19 @@
-//! `wayside consent verify`, `checkpoint` and `prove`: does the ledger hold, how far was it signed, what allowed an event?
-//! Must never judge the ledger itself (`consent/verify.rs`). Invariant: nothing here changes the database.
+//! `wayside consent verify`, `checkpoint`, `prove` and `proof-key`: does the ledger hold, how far was it signed, what allowed
+//! an event? The secret key of sealed proofs is read here and goes nowhere.
+//! Must never judge the ledger itself (`consent/verify.rs`). Invariant: but for the record of who
+//! opened sealed proofs nothing here changes the database.
 
 use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::base::cell::RecipientKey;
 use crate::base::error::{Error, Result, io};
-use crate::cli::Context;
 use crate::cli::output::{shown, time_text};
 use crate::cli::progress::{Progress, Unit};
 use crate::cli::table::pairs;
-use crate::consent::{prove, verify};
+use crate::cli::{Context, desk};
+use crate::consent::{proofs, prove, verify};
 
 /// Longest a read of the ledger may take, ms: pages are read one by one.
 const READ_MS_MAX: u64 = 30_000;
@@ -38,14 +41,71 @@ pub struct Checkpoint {
 #[derive(Debug, clap::Args)]
 pub struct Prove {
     /// The event's id.
-    #[arg(long, value_name = "ID")]
-    event: String,
+    #[arg(long, value_name = "ID", required_unless_present = "sealed")]
+    event: Option<String>,
+    /// Open the sealed proofs of erased persons instead.
+    #[arg(long, conflicts_with_all = ["event", "site"], requires_all = ["key", "reason"])]
+    sealed: bool,
+    /// The file with the secret key of `proof-key`.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Why they are opened; kept in the audit.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Of the sealed proofs only those with this text in them: a visitor_ref, a decision's id, a hash of the ledger.
+    #[arg(long, value_name = "TEXT")]
+    find: Option<String>,
     /// The site; needed where several have an event of that id.
     #[arg(long, value_name = "SITE")]
     site: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// Flags of `proof-key`.
+#[derive(Debug, clap::Args)]
+pub struct ProofKey {
+    /// Where the secret key is written (mode 0600); it must not exist.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Makes the key pair proofs are sealed to.
+pub fn proof_key(args: &ProofKey, context: &mut Context) -> Result<u8> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let key = RecipientKey::mint();
+    let failed = |e| io(format_args!("writing {}", args.out.display()), e);
+    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&args.out).map_err(failed)?;
+    writeln!(file, "{}", key.secret_text()).and_then(|()| file.sync_all()).map_err(failed)?;
+    context.output.line(&format!("proof_key = \"{}\"", key.recipient()))?;
+    context.output.note("put this line into [erase] of the configuration, and keep the file away from this machine")?;
+    Ok(0)
+}
+
+fn sealed(args: &Prove, context: &mut Context) -> Result<u8> {
+    let path = args.key.as_deref().unwrap_or(std::path::Path::new(""));
+    let key = std::fs::read_to_string(path).map_err(|e| io(format_args!("reading {}", path.display()), e))?;
+    RecipientKey::parse(&key)?; // a key that is none is said before anything is put on record
+    let body = serde_json::json!({"reason": args.reason});
+    let answer = {
+        let mut desk = context.desk()?;
+        desk::ask(&mut *desk, &context.stop, "POST", "/v1/consent/proofs", &body)?
+    };
+    let list = answer["proofs"].as_array().cloned().unwrap_or_default();
+    let mut opened = proofs::open(&key, &list)?;
+    if let Some(text) = &args.find {
+        opened.retain(|one| one.decision.to_string().contains(text));
+    }
+    context.output.json(&opened)?;
+    context.output.note(&format!("{} sealed proofs looked into; the reason is in the audit", list.len()))?;
+    if opened.iter().all(|one| one.holds) {
+        return Ok(0);
+    }
+    Err(Error::invalid("a decision is not what the ledger hashed")
+        .code("proof")
+        .remedy("it was changed before it was sealed"))
 }
 
 /// Verifies the ledger; the exit code tells what kind of fault was found.
@@ -111,10 +171,11 @@ pub fn checkpoint(args: &Checkpoint, context: &mut Context) -> Result<u8> {
 
 /// Shows what allowed an event.
 pub fn prove(args: &Prove, context: &mut Context) -> Result<u8> {
+    let Some(event) = &args.event else { return sealed(args, context) };
     let books = context.history.books.clone();
     let book =
         move |site: &str| books.iter().find(|(of, _)| of.as_str() == site).map(|(_, b)| b.clone()).unwrap_or_default();
-    let proof = prove::event(&context.data_dir, READ_MS_MAX, args.site.as_deref(), &args.event, &book)?;
+    let proof = prove::event(&context.data_dir, READ_MS_MAX, args.site.as_deref(), event, &book)?;
     if args.json {
         context.output.json(&proof)?;
         return Ok(0);

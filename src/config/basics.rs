@@ -210,6 +210,13 @@ fn pressure(config: &Config, findings: &mut Findings) {
             "keep the proof of consent at least as long as the rows that rest on it",
         );
     }
+    if let Err(error) = config.erase.recipient() {
+        findings.error(
+            "erase.proof_key",
+            error.what.clone(),
+            "write the 64 hex digits that `wayside consent proof-key` printed",
+        );
+    }
     if config.upkeep.start_quiet_minutes < 10 {
         findings.warn(
             "upkeep.start_quiet_minutes",

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub mod proofs;
 pub mod prove;
 pub mod verify;
 
@@ -160,6 +161,11 @@ impl Consent {
             self.guesses.failed(from, now);
             guess::unknown()
         })
+    }
+
+    /// Hands out the sealed proofs to be opened elsewhere: [`proofs::ask`].
+    pub fn ask_proofs(&self, who: &str, reason: &str) -> Result<Vec<proofs::SealedProof>> {
+        proofs::ask(&self.store, who, reason)
     }
 
     /// The decisions of a visitor. Errors: `NotFound`.

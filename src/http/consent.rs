@@ -12,6 +12,7 @@ use crate::domain::code::Code;
 use crate::domain::site::Seat;
 use crate::http::answer::Answering;
 use crate::http::app::App;
+use crate::http::operator::{answer, parsed};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::http::router::Call;
@@ -218,4 +219,16 @@ fn show(app: &App, request: &Request) -> Result<Reply> {
         decisions: decisions.collect(),
     };
     Ok(Reply::json(200, &shown))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Why {
+    reason: String,
+}
+
+/// Hands out the sealed proofs of erased persons, once the reason is on record.
+pub fn proofs(call: Call<'_>, request: Request, done: Responder) {
+    let asked = parsed::<Why>(&request).and_then(|why| call.app.consent.ask_proofs(&call.caller.who(), &why.reason));
+    answer(done, asked.map(|proofs| serde_json::json!({ "proofs": proofs })));
 }

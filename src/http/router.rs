@@ -169,6 +169,7 @@ pub const ROUTES: &[Route] = &[
     gdpr_api("GET", "/api/v2/gdpr/requests/{requestId}", false, "GDPR API: one request", gdpr::get),
     gdpr_api("GET", "/api/v2/gdpr/subjects", false, "GDPR API: find subjects", gdpr::subjects),
     guarded(ADMIN, "GET", "/v1/tokens", false, "Every token, without its secret", tokens::list),
+    operator("POST", "/v1/consent/proofs", true, "Hand out sealed proofs; the reason is kept", consent::proofs),
     operator("POST", "/v1/tokens", true, "Make a token; it is shown once", tokens::create),
     operator("POST", "/v1/tokens/revoke", true, "Revoke a token", tokens::revoke),
     operator("POST", "/v1/import/known", true, "How far a source was imported", import::known),

@@ -3,6 +3,8 @@
 //! rights log.
 //! Must never decide what changes (`domain/consent.rs`).
 
+mod content;
+
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::base::digest::Hash;
@@ -12,12 +14,15 @@ use crate::base::time::Millis;
 use crate::domain::choice::Grant;
 use crate::domain::code::Code;
 use crate::domain::consent::{Action, Change, Decision, Denial, Purposes, Signals};
-use crate::domain::ledger::{EntryKind, Leaf};
+use crate::domain::ledger::EntryKind;
 use crate::domain::visitor::Visitor;
 use crate::store::ledger::Appended;
 use crate::store::{
-    ReadTx, WriteTx, denials, departed, disclosure, evidence, floors, ledger, open, refusals, rights_log, row, visitors,
+    ReadTx, WriteTx, denials, departed, disclosure, evidence, floors, ledger, open, refusals, rights_log, visitors,
 };
+
+pub(in crate::store) use self::content::{CONTENT, RESOLVED, leaf, leaf_of_row};
+pub use self::content::{FIELDS, contents, unchained};
 
 /// Who took a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -400,78 +405,12 @@ fn insert(tx: &WriteTx<'_>, d: &DecisionRow) -> Result<()> {
     .map(|_| ())
 }
 
-/// What every reading of a decision's content goes by: the same columns hashed at the append and at every verification.
-/// Numbers of other tables are resolved to what they stand for.
-pub(in crate::store) const CONTENT: &str = "d.decision_id, s.name AS site, e.epoch, d.subject_ref, d.action, d.purposes, \
-    d.before, d.after, d.current, d.method, d.actor, d.notice, d.notice_digest, d.language, d.gpc, d.dnt, d.signal_shown, \
-    d.client_at, d.received_at, d.corrected_at, d.expires_at, b.bases AS basis, d.salt, d.evidence";
-
-/// The tables [`CONTENT`] is resolved by.
-pub(in crate::store) const RESOLVED: &str = "LEFT JOIN sites s ON s.site_id = d.site_id \
-    LEFT JOIN epochs e ON e.epoch_id = d.epoch_id LEFT JOIN bases b ON b.basis_id = d.basis_id";
-
-/// Names of the columns of a decision's content, in the order they are hashed.
-pub const FIELDS: [&str; 24] = [
-    "decision_id",
-    "site",
-    "epoch",
-    "subject_ref",
-    "action",
-    "purposes",
-    "before",
-    "after",
-    "current",
-    "method",
-    "actor",
-    "notice",
-    "notice_digest",
-    "language",
-    "gpc",
-    "dnt",
-    "signal_shown",
-    "client_at",
-    "received_at",
-    "corrected_at",
-    "expires_at",
-    "basis",
-    "salt",
-    "evidence",
-];
-
-/// The digest of a content whose columns begin at this one.
-pub(in crate::store) fn leaf_of_row(r: &Row<'_>, first: usize) -> rusqlite::Result<Hash> {
-    let mut leaf = Leaf::of(EntryKind::Decision);
-    for (at, name) in FIELDS.iter().enumerate() {
-        leaf.add(name, row::plain(r.get_ref(first + at)?)?);
-    }
-    Ok(leaf.finish())
-}
-
-/// The digest of a decision's content as it lies in the file now; `None` where it is gone.
-pub(in crate::store) fn leaf(conn: &Connection, seq: i64) -> Result<Option<Hash>> {
-    conn.prepare_cached(&format!("SELECT {CONTENT} FROM decisions d {RESOLVED} WHERE d.seq = ?1"))
-        .and_then(|mut s| s.query_row([seq], |r| leaf_of_row(r, 0)).optional())
-        .map_err(|e| open::error("reading the content of a ledger entry", e))
-}
-
 /// A decision by its number.
 pub fn get(tx: &ReadTx<'_>, seq: Seq) -> Result<Option<DecisionRow>> {
     tx.conn()
         .prepare_cached(&format!("SELECT {COLUMNS} {FROM} WHERE d.seq = ?1"))
         .and_then(|mut s| s.query_row([seq], from_row).optional())
         .map_err(|e| open::error("finding a decision", e))
-}
-
-/// The lowest number in the ledger that a decision claims without having an entry there.
-pub fn unchained(tx: &ReadTx<'_>) -> Result<Option<i64>> {
-    tx.conn()
-        .query_row(
-            "SELECT min(d.ledger_no) FROM decisions d LEFT JOIN ledger l ON l.ledger_no = d.ledger_no AND l.seq = d.seq \
-             AND l.kind = 'decision' WHERE l.ledger_no IS NULL",
-            [],
-            |r| r.get(0),
-        )
-        .map_err(|e| open::error("looking for decisions outside the ledger", e))
 }
 
 /// Numbers of all decisions, oldest first.
@@ -501,7 +440,7 @@ pub fn clear(tx: &WriteTx<'_>, kind: EntryKind, which: &[(i64, i64)]) -> Result<
 }
 
 /// Number and number in the ledger of a person's decisions, oldest first, at most `limit`.
-pub(in crate::store) fn places(tx: &ReadTx<'_>, subject: VisitorRef, limit: i64) -> Result<Vec<(i64, i64)>> {
+pub fn places(tx: &ReadTx<'_>, subject: VisitorRef, limit: i64) -> Result<Vec<(i64, i64)>> {
     tx.conn()
         .prepare_cached("SELECT seq, ledger_no FROM decisions WHERE subject_ref = ?1 ORDER BY seq LIMIT ?2")
         .and_then(|mut s| s.query_map((subject, limit), |r| Ok((r.get(0)?, r.get(1)?)))?.collect())

@@ -52,6 +52,7 @@ pub mod notices;
 pub mod open;
 pub mod pages;
 pub mod personal;
+pub mod proofs;
 pub mod queries;
 pub mod reader;
 pub mod refusals;

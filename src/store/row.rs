@@ -86,6 +86,17 @@ pub(in crate::store) fn plain(value: ValueRef<'_>) -> FromSqlResult<crate::domai
     }
 }
 
+/// A column's value as JSON; bytes as `{"hex": ..}`. Errors: a real number, which no hashed column holds.
+pub(in crate::store) fn json(value: ValueRef<'_>) -> FromSqlResult<serde_json::Value> {
+    use crate::domain::ledger::Value as Plain;
+    Ok(match plain(value)? {
+        Plain::Null => serde_json::Value::Null,
+        Plain::Integer(n) => n.into(),
+        Plain::Text(text) => text.into(),
+        Plain::Bytes(bytes) => serde_json::json!({"hex": crate::base::text::hex(bytes)}),
+    })
+}
+
 /// A word of a closed list, or an error that names the column's content as out of range.
 pub(in crate::store) fn word<T>(value: ValueRef<'_>, parse: impl Fn(&str) -> Option<T>) -> FromSqlResult<T> {
     parse(value.as_str()?).ok_or(FromSqlError::InvalidType)

@@ -122,6 +122,15 @@ CREATE TRIGGER checkpoints_leave BEFORE DELETE ON checkpoints
   WHEN OLD.checkpoint_no >= (SELECT coalesce(max(c.checkpoint_no), 0) FROM checkpoints c WHERE c.anchor = 1)
   BEGIN SELECT RAISE(ABORT, 'no anchor follows this checkpoint'); END;
 
+CREATE TABLE proofs (
+  proof_id   INTEGER PRIMARY KEY,
+  at         INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  recipient  TEXT    NOT NULL CHECK (length(recipient) = 64),
+  sealed     BLOB    NOT NULL
+) STRICT;
+CREATE INDEX proofs_expire ON proofs (expires_at);
+
 -- User agents tell their last use; until they are used again, the newest number stands in.
 CREATE TABLE agents_before AS SELECT * FROM agents;
 DROP TABLE agents;
