@@ -718,6 +718,69 @@ CREATE TABLE request_people (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX request_people_row ON request_people (row_id);
 
+-- Ids of erased persons, under a keyed hash: a late event cannot bring one back.
+-- owner: src/store/suppressed.rs
+-- retention: [retention] suppression_months
+-- personal: yes (pseudonymous)
+CREATE TABLE suppressed (
+  id_hash   BLOB    PRIMARY KEY CHECK (length(id_hash) = 32),
+  erased_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Erasures of one visitor's or one identity's rows, and how far each is. `marks` = what it is looked for by, sealed under a
+-- key that lies in a file of its own and goes with it. Done on this machine where `step` is done and `unreachable` null.
+-- owner: src/store/erasures.rs
+-- retention: [retention] ledger_months after it was done
+-- personal: yes (pseudonymous)
+CREATE TABLE erasures (
+  erasure_id  BLOB    PRIMARY KEY CHECK (length(erasure_id) = 16),
+  request_id  BLOB    CHECK (length(request_id) = 16),
+  site_id     INTEGER NOT NULL REFERENCES sites (site_id),
+  subject_ref BLOB    NOT NULL CHECK (length(subject_ref) = 16),
+  visitor_id  INTEGER,
+  identity_id INTEGER,
+  step        TEXT    NOT NULL CHECK (step IN ('rows', 'files', 'keys', 'log', 'check', 'done')),
+  marks       BLOB,
+  opened_at   INTEGER NOT NULL,
+  opened_by   TEXT    NOT NULL,
+  done_at     INTEGER,
+  row_count   INTEGER NOT NULL,
+  told_seq    INTEGER,
+  waiting     TEXT,
+  unreachable TEXT,
+  result      TEXT,
+  result_digest BLOB  CHECK (length(result_digest) = 32),
+  CHECK ((visitor_id IS NULL) <> (identity_id IS NULL)),
+  CHECK ((done_at IS NULL) = (step <> 'done'))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX erasures_open ON erasures (step) WHERE step <> 'done' OR unreachable IS NOT NULL;
+
+-- Numbers of rows that an erasure has deleted and that may have left, by birth epoch; `told` = a line names them.
+-- owner: src/store/erasures.rs
+-- retention: with its erasure
+-- personal: no
+CREATE TABLE erased_rows (
+  erasure_id BLOB    NOT NULL REFERENCES erasures (erasure_id),
+  epoch_id   INTEGER NOT NULL,
+  first_seq  INTEGER NOT NULL,
+  last_seq   INTEGER NOT NULL,
+  told       INTEGER NOT NULL CHECK (told IN (0, 1)),
+  PRIMARY KEY (erasure_id, epoch_id, first_seq)
+) STRICT, WITHOUT ROWID;
+
+-- What each target has of an erasure: open until it is acknowledged.
+-- owner: src/store/erasures.rs
+-- retention: with its erasure
+-- personal: no
+CREATE TABLE erasure_targets (
+  erasure_id BLOB    NOT NULL REFERENCES erasures (erasure_id),
+  target     TEXT    NOT NULL,
+  acked_at   INTEGER,
+  how        TEXT    CHECK (how IN ('batch', 'evidence')),
+  evidence   BLOB    CHECK (length(evidence) = 32),
+  PRIMARY KEY (erasure_id, target)
+) STRICT, WITHOUT ROWID;
+
 -- Running totals that outlive their rows: what was dropped, refused, removed, and why.
 -- owner: src/store/tallies.rs
 -- retention: for ever

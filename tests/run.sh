@@ -10,6 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 SDK='purecloudplatformclientv2==269.0.0'
 SCHEMA='jsonschema==4.26.0'
+DUCKDB='duckdb==2.0.0'
 
 say() { printf 'tests/run.sh: %s\n' "$*" >&2; }
 
@@ -62,15 +63,15 @@ python_can_make_venvs() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
 # The tests speak to the daemon through the vendor's own SDK: a Python folder of its own, made once.
 need_python() {
-    local folder=$1 list="$SDK $SCHEMA" made
+    local folder=$1 list="$SDK $SCHEMA $DUCKDB" made
     python_can_make_venvs || apt_install "python3 with venv" python3 python3-venv
     python_can_make_venvs || die "python3 still cannot make a venv" "install python3 and python3-venv of the same version"
     made=$(cat "$folder/installed" 2>/dev/null || true)
-    if [ "$made" != "$list" ] || ! "$folder/bin/python" -c 'import PureCloudPlatformClientV2, jsonschema' 2>/dev/null; then
+    if [ "$made" != "$list" ] || ! "$folder/bin/python" -c 'import PureCloudPlatformClientV2, duckdb, jsonschema' 2>/dev/null; then
         say "installing $list into $folder"
         rm -rf "$folder"
         python3 -m venv "$folder" || die "python3 -m venv failed" "read its message above"
-        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$SDK" "$SCHEMA" >&2 ||
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$SDK" "$SCHEMA" "$DUCKDB" >&2 ||
             die "pip could not install $list" "it needs the Python package index, or a mirror set in pip's configuration"
         printf '%s\n' "$list" >"$folder/installed"
     fi

@@ -60,6 +60,36 @@ pub struct Fault {
     pub what: String,
 }
 
+/// What `wayside restore` was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreRequest {
+    /// The backup.
+    pub file: PathBuf,
+    /// The data directory.
+    pub to: PathBuf,
+    /// Further logs of rights.
+    pub rights: Vec<PathBuf>,
+    /// Go without a log from after the backup.
+    pub without_log: bool,
+}
+
+/// What was restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RestoreReport {
+    /// The epoch that begins.
+    pub epoch: String,
+    /// The backup holds what was committed until then.
+    pub backup_at: String,
+    /// Rights replayed.
+    pub rights: usize,
+    /// Persons erased since the backup.
+    pub erased: usize,
+    /// Persons whose consent got a floor for want of a log.
+    pub floored: usize,
+    /// Erasures that are not done, and why.
+    pub waiting: Vec<String>,
+}
+
 /// Runs the collector until it is told to stop; the words of welcome go to the writer.
 pub type ServeFn = dyn Fn(&mut dyn Write) -> Result<()>;
 /// Opens the store in this process and serves the daemon's requests from it.
@@ -68,6 +98,8 @@ pub type OpenFn = dyn Fn() -> Result<Box<dyn Desk>>;
 pub type CheckFn = dyn Fn() -> Result<Checked>;
 /// Reads logs and hands their page views over the desk.
 pub type ImportFn = dyn Fn(&ImportRequest, &mut dyn Desk, &mut Told<'_>) -> Result<Tally>;
+/// Puts a backup in place and finishes what it brings back.
+pub type RestoreFn = dyn Fn(&RestoreRequest) -> Result<RestoreReport>;
 /// Checks line hashes, digests, chain and signatures; told batches done and in all.
 pub type VerifyFn = dyn Fn(&VerifyRequest, &mut Told<'_>) -> Result<Verified>;
 
@@ -103,6 +135,8 @@ pub struct Context {
     pub import: Box<ImportFn>,
     /// For `batches verify`.
     pub verify: Box<VerifyFn>,
+    /// For `restore`.
+    pub restore: Box<RestoreFn>,
     /// Keeps `stop` open where nobody else does.
     pub open: Option<Sender<()>>,
     /// Keep open what the composed program waits on besides: closed with `open`.
@@ -133,6 +167,7 @@ impl Context {
             check: Box::new(|| missing("checking the configuration")),
             import: Box::new(|_, _, _| missing("importing")),
             verify: Box::new(|_, _| missing("verifying")),
+            restore: Box::new(|_| missing("restoring")),
             open: Some(open),
             stops: Vec::new(),
         }

@@ -20,6 +20,7 @@ pub mod consent;
 pub mod context;
 pub mod counts;
 pub mod desk;
+pub mod erasures;
 pub mod events;
 pub mod export;
 pub mod forward;
@@ -31,6 +32,7 @@ pub mod pick;
 pub mod progress;
 pub mod proof;
 pub mod record;
+pub mod restore;
 pub mod serve;
 pub mod status;
 pub mod subject;
@@ -107,8 +109,12 @@ pub enum Command {
     Subject(subject::Args),
     /// Make a pair of keys for recovery, or recover the keys of personal fields.
     Keys(keys::Args),
+    /// Put a backup in place of a database that is gone.
+    Restore(restore::Args),
     /// Make, list or revoke tokens for the network.
     Token(token::Args),
+    /// List, begin or acknowledge erasures of people.
+    Erasures(erasures::Args),
     /// Tell who did what with people's data.
     Audit(audit::Args),
     /// Run the periodic care, now.
@@ -148,7 +154,9 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Backup(args) => backup::run(&args, context),
         Command::Subject(args) => subject::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
+        Command::Restore(args) => restore::run(&args, context),
         Command::Token(args) => token::run(&args, context),
+        Command::Erasures(args) => erasures::run(&args, context),
         Command::Audit(args) => audit::run(&args, context),
         Command::Upkeep(args) => upkeep::run(&args, context),
         Command::Version(args) => version::run(&args, context),

@@ -109,6 +109,7 @@ fn time(config: &Config) -> Vec<(&'static str, u64, u64, u64)> {
         ("personal.minors_below", config.personal.minors_below.into(), 1, 25),
         ("retention.personal_days", retention.personal_days.into(), 1, DAYS_MAX),
         ("retention.counts_months", retention.counts_months.into(), 1, MONTHS_MAX),
+        ("retention.suppression_months", retention.suppression_months.into(), 1, MONTHS_MAX),
         ("retention.ledger_months", retention.ledger_months.into(), 1, MONTHS_MAX),
         ("retention.rejected_days", retention.rejected_days.into(), 1, DAYS_MAX),
         ("retention.results_days", retention.results_days.into(), 1, DAYS_MAX),

@@ -11,11 +11,15 @@ use crate::base::time::Clock;
 use crate::config::Config;
 use crate::consent::lapse;
 use crate::domain::event::Lane;
+use crate::erasure::Erasure;
 use crate::forward::status::LaneStatus;
+use crate::forward::traces::OutboxTraces;
 use crate::forward::{Forwarder, Report};
 use crate::http::app::Operations;
 use crate::ingest::Ingest;
+use crate::ingest::traces::SpoolTraces;
 use crate::store::Store;
+use crate::store::traces::{Answers, Copies, Traces};
 use crate::upkeep::{Hooks, Plan, Stop, Upkeep};
 
 /// Forwarding, upkeep and the spool.
@@ -23,6 +27,7 @@ pub struct Care {
     store: Arc<Store>,
     ingest: Arc<Ingest>,
     forwarder: Arc<Forwarder>,
+    erasure: Arc<Erasure>,
     upkeep: Upkeep,
     clock: Arc<dyn Clock>,
     spool_ms: Option<i64>,
@@ -48,6 +53,16 @@ fn plan(config: &Config) -> Plan {
     }
 }
 
+/// Everybody who owns files that can hold a person (`store::traces::PLACES`).
+fn owners(store: &Store, ingest: &Arc<Ingest>, forwarder: &Arc<Forwarder>) -> Vec<Arc<dyn Traces>> {
+    vec![
+        Arc::new(SpoolTraces(Arc::clone(ingest))),
+        Arc::new(OutboxTraces(Arc::clone(forwarder))),
+        Arc::new(Copies::of(store.data_dir())),
+        Arc::new(Answers::of(store.data_dir())),
+    ]
+}
+
 impl Care {
     /// Composes it.
     pub fn new(config: &Config, store: Arc<Store>, ingest: Arc<Ingest>, clock: Arc<dyn Clock>) -> Self {
@@ -62,7 +77,14 @@ impl Care {
         let seats = ingest.seats().to_vec();
         let kicked = Arc::clone(&forwarder);
         let ageing = Arc::clone(&forwarder);
+        let erasure =
+            Arc::new(Erasure::new(Arc::clone(&store), owners(&store, &ingest, &forwarder), forwarder.target_names()));
+        let erasing = Arc::clone(&erasure);
         let hooks = Hooks {
+            erase: Arc::new(move || {
+                let report = erasing.work()?;
+                Ok((u64::try_from(report.rows).unwrap_or(0), report.waiting.join("; ")))
+            }),
             kick_forward: Arc::new(move || kicked.kick()),
             expire_files: Arc::new(move |now| ageing.expire_by_age(now)),
             write_lapses: Arc::new(move |tx, after, limit| {
@@ -75,10 +97,16 @@ impl Care {
             store,
             ingest,
             forwarder,
+            erasure,
             clock,
             spool_ms: spool.enabled.then(|| i64::from(spool.poll_seconds) * 1_000),
             stop: Stop::new(),
         }
+    }
+
+    /// Erasure, for the door and for requests.
+    pub fn erasure(&self) -> &Arc<Erasure> {
+        &self.erasure
     }
 
     /// Starts the threads. Errors: `Storage`.

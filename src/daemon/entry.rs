@@ -3,19 +3,23 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::sync::Arc;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::base::error::{Error, Result, io};
 use crate::base::id::Epoch;
+use crate::base::time::{Clock, SystemClock};
 use crate::cli::check::{Checked, Finding, Severity as CliSeverity};
-use crate::cli::context::{Context, Fault, ImportRequest, Told, Verified, VerifyRequest};
+use crate::cli::context::{
+    Context, Fault, ImportRequest, RestoreReport, RestoreRequest, Told, Verified, VerifyRequest,
+};
 use crate::cli::{self, Args, Desk};
 use crate::config::{Config, Flags, Loaded, Severity};
 use crate::daemon::desk::Here;
 use crate::daemon::import::{DeskSink, page_view};
-use crate::daemon::{control_socket, facts, named, serve};
+use crate::daemon::{compose, control_socket, facts, named, serve};
 use crate::domain::accesslog::LogLine;
 use crate::domain::denied::DenyList;
 use crate::domain::event::Lane;
@@ -26,6 +30,7 @@ use crate::history::HistoryOptions;
 use crate::http::reply::Reply;
 use crate::ingest::import::{Import, Stop, Tally};
 use crate::ingest::shape::Deriver;
+use crate::store::restore::{self, RestoreOptions};
 use crate::store::{Reading, edge::Edge};
 
 /// Runs the command line; the exit code, or the error `main` maps to one.
@@ -119,7 +124,7 @@ fn context(config: Config) -> Result<Context> {
         root_key_file: config.personal.root_key_file.clone(),
     };
     let deny = config.personal.deny_list()?;
-    let (serving, opening, verifying) = (config.clone(), config.clone(), config.clone());
+    let (serving, opening, verifying, restoring) = (config.clone(), config.clone(), config.clone(), config.clone());
     let (end, stop) = Stop::pair();
     Ok(Context {
         stops: vec![end],
@@ -130,6 +135,7 @@ fn context(config: Config) -> Result<Context> {
         open_here: Box::new(move || Ok(Box::new(Alone(Some(Here::open(&opening)?))) as Box<dyn Desk>)),
         import: Box::new(move |request, desk, told| import((&sites, &deny), &stop, request, desk, told)),
         verify: Box::new(move |request, told| verify(&verifying, request, told)),
+        restore: Box::new(move |request| restore(&restoring, request)),
         ..bare(&config)
     })
 }
@@ -204,6 +210,29 @@ fn only(request: &VerifyRequest) -> Result<Only> {
     Ok(Only {
         lane: request.lane.as_ref().map(lane).transpose()?,
         epoch: request.epoch.as_ref().map(epoch).transpose()?,
+    })
+}
+
+/// Puts the backup in place; then opens it once, so that whoever was erased since is gone from it before anything is served.
+fn restore(config: &Config, request: &RestoreRequest) -> Result<RestoreReport> {
+    let options = RestoreOptions {
+        backup: request.file.clone(),
+        data_dir: request.to.clone(),
+        logs: request.rights.clone(),
+        without_log: request.without_log,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let done = restore::run(&options, clock.now())?;
+    let house = compose(&Config { data_dir: request.to.clone(), ..config.clone() }, clock)?;
+    let worked = house.app.erasure.work();
+    house.close()?;
+    Ok(RestoreReport {
+        epoch: done.epoch,
+        backup_at: done.backup_at,
+        rights: done.rights,
+        erased: done.erased,
+        floored: done.floored,
+        waiting: worked?.waiting,
     })
 }
 

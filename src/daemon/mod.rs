@@ -78,6 +78,7 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
         tokens,
         subject,
         trusted,
+        erasure: Arc::clone(care.erasure()),
         operations: Arc::clone(&care) as Arc<dyn crate::http::app::Operations>,
         started: clock.now(),
     });

@@ -5,6 +5,7 @@ mod choices;
 mod clocks;
 mod counts;
 mod decisions;
+mod erasure;
 mod histories;
 mod identity;
 mod import;

@@ -319,6 +319,31 @@ pub struct RectificationBody {
     pub superseded: Vec<i64>,
 }
 
+/// Rows of one epoch, by their numbers: all between are meant.
+#[derive(Debug, Serialize)]
+pub struct ErasedRange {
+    /// Edge they were born at, 32 hex digits.
+    pub edge: String,
+    /// Epoch they were born in, 16 hex digits.
+    pub epoch: String,
+    /// The lowest `seq`.
+    pub first_seq: i64,
+    /// The highest `seq`.
+    pub last_seq: i64,
+}
+
+/// Fields of an `erasure` line: forget these rows, and whoever is behind the reference.
+#[derive(Debug, Serialize)]
+pub struct ErasureBody {
+    /// The erasure, as in `wayside erasures`.
+    pub erasure_id: String,
+    /// Reference of the visitor; absent where only what was tied to one customer goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visitor_ref: Option<String>,
+    /// The rows that may have been received; a long list continues in the next line of the same erasure.
+    pub rows: Vec<ErasedRange>,
+}
+
 /// Fields of a `loss` line about batches that nobody took.
 #[derive(Debug, Serialize)]
 pub struct LossBody<'a> {

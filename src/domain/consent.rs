@@ -76,6 +76,8 @@ pub enum Refusal {
     NoVisitor,
     /// The exempt identifier is older than 13 months.
     ExemptExpired,
+    /// The visitor was erased, and has not said yes since.
+    Erased,
 }
 
 impl Refusal {
@@ -88,6 +90,7 @@ impl Refusal {
             Refusal::Claim => "claim",
             Refusal::NoVisitor => "no_visitor",
             Refusal::ExemptExpired => "exempt_expired",
+            Refusal::Erased => "erased",
         }
     }
 
@@ -104,6 +107,7 @@ impl Refusal {
             }
             Refusal::NoVisitor => "name the visitor in the field \"visitor\"; without one an event is only counted",
             Refusal::ExemptExpired => "give the visitor a fresh id; an exempt id lives 13 months at most",
+            Refusal::Erased => "the visitor was erased: only a new yes, or a fresh id, begins anew",
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod consent;
 pub mod count;
 pub mod denied;
 pub mod device;
+pub mod erasure;
 pub mod event;
 pub mod evidence;
 pub mod ledger;

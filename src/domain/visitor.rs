@@ -65,6 +65,11 @@ pub fn id_hash(key: &crate::base::digest::HashKey, site: &str, visitor: &ClientI
     key.hmac(&[b"visitor-id", site.as_bytes(), visitor.to_string().as_bytes()])
 }
 
+/// What an erased customer's name is remembered under.
+pub fn identity_hash(key: &crate::base::digest::HashKey, site: &str, name: &str) -> crate::base::digest::Hash {
+    key.hmac(&[b"identity", site.as_bytes(), name.as_bytes()])
+}
+
 /// Does `token` prove this visitor of this site? Constant time.
 pub fn token_holds(key: &crate::base::digest::HashKey, site: &str, visitor: &ClientId, given: &str) -> bool {
     crate::base::digest::same_secret(token(key, site, visitor).as_bytes(), given.as_bytes())

@@ -23,6 +23,7 @@ mod run;
 pub mod seal;
 pub mod status;
 pub mod target;
+pub mod traces;
 pub mod verify;
 
 use self::dir::Dir;

@@ -7,6 +7,7 @@ use crate::base::error::Result;
 use crate::base::time::Millis;
 use crate::consent::Consent;
 use crate::domain::network::Networks;
+use crate::erasure::Erasure;
 use crate::ingest::Ingest;
 use crate::subject::Subject;
 use crate::tokens::Tokens;
@@ -35,6 +36,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// Requests of data subjects.
     pub subject: Arc<Subject>,
+    /// Erasure of people.
+    pub erasure: Arc<Erasure>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted: Networks,
     /// Status, forwarding, upkeep.

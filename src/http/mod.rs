@@ -25,6 +25,7 @@ pub mod choice;
 pub mod consent;
 pub mod cors;
 pub mod desk;
+pub mod erasures;
 pub mod events;
 pub mod gdpr;
 pub mod guard;

@@ -7,7 +7,7 @@ use crate::http::app::App;
 use crate::http::reply::Reply;
 use crate::http::request::{Head, Peer, Request};
 use crate::http::server::{Plan, Responder, Service, Way};
-use crate::http::{auth, choice, consent, cors, events, gdpr, import, journey, me, notices, oauth, operator};
+use crate::http::{auth, choice, consent, cors, erasures, events, gdpr, import, journey, me, notices, oauth, operator};
 use crate::http::{pixel, subject, tokens};
 
 /// Who may call a route.
@@ -168,6 +168,17 @@ pub const ROUTES: &[Route] = &[
     gdpr_api("GET", "/api/v2/gdpr/requests", false, "GDPR API: list requests", gdpr::list),
     gdpr_api("GET", "/api/v2/gdpr/requests/{requestId}", false, "GDPR API: one request", gdpr::get),
     gdpr_api("GET", "/api/v2/gdpr/subjects", false, "GDPR API: find subjects", gdpr::subjects),
+    guarded(SUBJECT, "GET", "/v1/erasures", false, "How far erasures are, here and at every target", erasures::list),
+    guarded(SUBJECT, "POST", "/v1/erasures", true, "Erase somebody", erasures::begin),
+    guarded(SUBJECT, "POST", "/v1/erasures/run", true, "Go on with erasures that are not done", erasures::run),
+    guarded(
+        SUBJECT,
+        "POST",
+        "/v1/erasures/ack",
+        true,
+        "Close an erasure at a target that cannot speak",
+        erasures::acknowledge,
+    ),
     guarded(ADMIN, "GET", "/v1/tokens", false, "Every token, without its secret", tokens::list),
     operator("POST", "/v1/consent/proofs", true, "Hand out sealed proofs; the reason is kept", consent::proofs),
     operator("POST", "/v1/tokens", true, "Make a token; it is shown once", tokens::create),

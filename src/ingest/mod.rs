@@ -26,6 +26,7 @@ pub mod sink;
 pub mod spool;
 pub mod stay;
 pub mod tail;
+pub mod traces;
 pub mod vendor;
 pub mod wire;
 

@@ -18,7 +18,9 @@ use crate::domain::visit::{Visit, VisitOptions};
 use crate::domain::visitor::{self, Rights, Visitor};
 use crate::ingest::stay;
 use crate::store::decisions::{Actor, Asked, Recorder};
-use crate::store::{WriteTx, counts, decisions, denials, events, meta, personal, refusals, tallies, visitors, visits};
+use crate::store::{
+    WriteTx, counts, decisions, denials, events, meta, personal, refusals, suppressed, tallies, visitors, visits,
+};
 
 /// What does not change from event to event.
 #[derive(Clone)]
@@ -132,6 +134,9 @@ pub fn event(tx: &WriteTx<'_>, seat: &Seat, rules: &Rules, from: &From, ev: &Eve
         _ => None,
     };
     let refused = refused.map(|r| Denial { purposes: r.purposes, from: r.decided_at, until: None });
+    if erased(tx, seat, ev, at, known.as_ref())? {
+        return count(tx, seat, from, ev, Refusal::Erased);
+    }
     let today = Date::of(from.received);
     let minor = rules.minor_age.is_some_and(|age| ev.personal.declares_minor(&ev.attributes, today, age));
     let claim = if minor { Some(ev.claim.unwrap_or(Purposes::ALL).without(Purposes::BY_MINORITY)) } else { ev.claim };
@@ -164,6 +169,17 @@ fn attached(tx: &WriteTx<'_>, seat: &Seat, rules: &Rules, from: &From, ev: &Even
         Err(e) if e.kind == Kind::Storage => Err(e),
         Err(e) => Ok(Some(Outcome { event_id: ev.id.clone(), ..Outcome::invalid("decision", e.what) })),
     }
+}
+
+/// Does it come late, of somebody erased? Whoever is unknown stays so until a new yes, whatever the basis; to whoever said it,
+/// what happened before the erasure still does not belong.
+fn erased(tx: &WriteTx<'_>, seat: &Seat, ev: &Event, at: Millis, known: Option<&Visitor>) -> Result<bool> {
+    let (Some(key), Some(newest)) = (&ev.visitor, suppressed::newest(tx)?) else { return Ok(false) };
+    if known.is_some() && at > newest {
+        return Ok(false);
+    }
+    let until = suppressed::get(tx, &seat.id_hash(&tx.identity().hash_key, key))?;
+    Ok(until.is_some_and(|until| known.is_none() || at <= until))
 }
 
 /// Asks the Gate, with what is known of the visitor.
@@ -349,6 +365,15 @@ impl Kept<'_, '_> {
     /// May personal fields of this event be kept?
     pub(in crate::ingest) fn personal_kept(&self) -> bool {
         self.rules.personal_sealed && self.rights.flags.has(Purposes::PERSONAL)
+    }
+
+    /// Was the customer of that name erased after this happened? Then it is not tied to the name again.
+    pub(in crate::ingest) fn name_erased(&self, name: &str) -> Result<bool> {
+        if suppressed::newest(self.tx)?.is_none_or(|newest| self.at > newest) {
+            return Ok(false);
+        }
+        let hash = visitor::identity_hash(&self.tx.identity().hash_key, self.seat.site.id(), name);
+        Ok(suppressed::get(self.tx, &hash)?.is_some_and(|until| self.at <= until))
     }
 
     /// Names of the personal fields that are not kept: for want of the right, or because this event has no place for them.

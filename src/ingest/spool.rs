@@ -51,6 +51,24 @@ pub fn prepare(data_dir: &Path) -> Result<PathBuf> {
     Ok(spool)
 }
 
+/// Replaces a waiting file as a whole; one without lines left goes.
+pub(in crate::ingest) fn write_spool_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let failed = |e| io(format_args!("writing {}", path.display()), e);
+    if bytes.is_empty() {
+        return fs::remove_file(path).map_err(failed);
+    }
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("spool file");
+    let part = path.with_file_name(format!(".{name}.part"));
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    };
+    write().map_err(failed)
+}
+
 impl Ingest {
     /// Takes in every file waiting in the spool; returns how many. A file that cannot be taken now stays.
     pub fn take_spool(&self, now: Millis) -> Result<usize> {

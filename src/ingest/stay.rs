@@ -360,7 +360,7 @@ pub(in crate::ingest) fn sessions(
 
 fn identity(kept: &Kept<'_, '_>, how: Association) -> Result<Option<i64>> {
     match &kept.ev.personal.identity {
-        Some(key) if kept.personal_kept() => {
+        Some(key) if kept.personal_kept() && !kept.name_erased(key)? => {
             identities::seen(kept.tx, kept.seat.id, key, how, kept.from.received, kept.rights).map(Some)
         }
         _ => Ok(None),

@@ -91,6 +91,11 @@ impl Tail {
         }
     }
 
+    /// Forgets every fate: a name of an event may name somebody. Places go on from where they were.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clear();
+    }
+
     /// The fates behind `after` and the place of the newest. A caller that fell behind misses what was forgotten.
     pub fn behind(&self, after: u64) -> (u64, Vec<FateLine>) {
         let tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -95,3 +95,21 @@ pub fn delete_unused(tx: &WriteTx<'_>, limit: i64) -> Result<usize> {
         [limit, NOTED_EVERY],
     )
 }
+
+/// Is there a user agent no visit refers to? Looks through all visits.
+pub fn any_alone(tx: &ReadTx<'_>) -> Result<bool> {
+    tx.conn()
+        .prepare_cached(&format!("SELECT EXISTS ({ALONE})"))
+        .and_then(|mut s| s.query_row([], |r| r.get(0)))
+        .map_err(|e| open::error("looking for user agents of nobody", e))
+}
+
+/// Deletes every user agent no visit refers to, now: one that only an erased person had would tell of them.
+pub fn delete_alone(tx: &WriteTx<'_>) -> Result<usize> {
+    tx.settle()?;
+    tx.held().borrow_mut().agents.clear();
+    tx.execute(&format!("DELETE FROM agents WHERE agent_id IN ({ALONE})"), [])
+}
+
+const ALONE: &str =
+    "SELECT agent_id FROM agents WHERE agent_id NOT IN (SELECT agent_id FROM visits WHERE agent_id IS NOT NULL)";

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use crate::base::error::{Error, Kind, Result, io};
-use crate::store::{files, open, rights_log, space};
+use crate::store::{erasures, files, open, rights_log, space};
 
 /// How a backup goes about it.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +86,7 @@ fn attempts(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(u64, u32)> {
     let source = open::reader(&open::database_path(data_dir))?;
+    let mut gives_way = true;
     for attempt in 1..=options.attempts_max {
         remove(part)?;
         File::options()
@@ -97,17 +98,39 @@ fn attempts(
         source
             .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")
             .map_err(|e| open::error("beginning a backup", e))?;
-        let copied = copy(data_dir, &source, part, options, progress);
+        let erased = || gives_way && erasures::going_on(data_dir);
+        let copied = copy(data_dir, &source, part, options, &erased, progress);
         source.execute_batch("ROLLBACK").map_err(|e| open::error("ending a backup's snapshot", e))?;
         if let Some(pages) = copied? {
             return Ok((pages, attempt));
         }
-        log::info!("the backup gave way to the write-ahead log and begins again");
+        log::info!("the backup gave way and begins again");
+        if gives_way && erasures::going_on(data_dir) {
+            remove(part)?; // it may hold whoever is being erased
+            wait_for_erasure(data_dir);
+            gives_way = false; // once: an erasure that waits for something else does not keep backups from being made
+        }
         empty_wal(&source)?;
     }
     Err(Error::busy(format!("the backup had to give way {} times", options.attempts_max))
         .code("backup_busy")
         .remedy("try again when fewer events come in, or allow a larger write-ahead log"))
+}
+
+/// Longest wait for an erasure to end, in looks; and how long one is, ms.
+const LOOKS_MAX: u32 = 200;
+const LOOK_MS: u64 = 50;
+
+/// Lets go of the snapshot until the erasure is done, or for some seconds.
+fn wait_for_erasure(data_dir: &Path) {
+    let (_open, never) = std::sync::mpsc::channel::<()>();
+    for _ in 0..LOOKS_MAX {
+        if !erasures::going_on(data_dir) {
+            return;
+        }
+        // nothing is ever sent: this only waits
+        let _waited = never.recv_timeout(std::time::Duration::from_millis(LOOK_MS));
+    }
 }
 
 /// Brings the log into the database: most of it without keeping the writer waiting, the rest while it waits.
@@ -124,6 +147,7 @@ fn copy(
     source: &Connection,
     part: &Path,
     options: BackupOptions,
+    erased: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<u64>> {
     let failed = |e| open::error("copying the database", e);
@@ -145,6 +169,9 @@ fn copy(
             StepResult::Done => break all,
             StepResult::More => {}
             _ => return Err(Error::busy("copying the database: it is locked")),
+        }
+        if erased() {
+            return Ok(None);
         }
         let wal = space::wal_bytes(data_dir)?;
         if wal > options.wal_bytes_max && wal > wal_at_start {

@@ -141,6 +141,20 @@ pub fn of_visitor_upto(tx: &ReadTx<'_>, visitor_id: i64, floor: Seq, limit: i64)
         .map_err(|e| open::error("reading a visitor's lines", e))
 }
 
+/// Lines about a visitor of every kind, with their lanes, at most `limit` (erasure).
+pub fn of_visitor(tx: &ReadTx<'_>, visitor_id: i64, limit: i64) -> Result<Vec<(Seq, Lane)>> {
+    tx.conn()
+        .prepare_cached("SELECT seq, lane FROM frozen WHERE visitor_id = ?1 ORDER BY seq LIMIT ?2")
+        .and_then(|mut s| {
+            s.query_map((visitor_id, limit), |r| {
+                let lane: i64 = r.get(1)?;
+                Ok((r.get(0)?, Lane::from_code(lane).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, lane))?))
+            })?
+            .collect()
+        })
+        .map_err(|e| open::error("reading all lines about a visitor", e))
+}
+
 /// The oldest lines of a kind as (seq, received), at most `limit` (retention).
 pub fn oldest(tx: &ReadTx<'_>, limit: i64) -> Result<Vec<(Seq, LineKind, Millis)>> {
     tx.conn()

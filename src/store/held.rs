@@ -25,6 +25,8 @@ pub struct Held {
     pub(in crate::store) no_refusals: Option<bool>,
     /// The newest entry of the ledger; `None` = not looked yet.
     pub(in crate::store) ledger: Option<ledger::Head>,
+    /// When anybody was erased last; `None` = not looked yet.
+    pub(in crate::store) newest_erasure: Option<Option<crate::base::time::Millis>>,
     pub(in crate::store) rights: Vec<rights_log::Entry>,
     /// The newest time known that bears on choices; `None` = not looked yet.
     pub(in crate::store) choice_time: Option<crate::base::time::Millis>,

@@ -279,3 +279,38 @@ pub fn ties_of_visitor(tx: &ReadTx<'_>, visitor_id: i64) -> Result<Vec<Tie>> {
 pub fn ties_of_identity(tx: &ReadTx<'_>, identity_id: i64) -> Result<Vec<Tie>> {
     ties(tx, "SELECT identity_id, visit_id, visitor_id FROM contacts WHERE identity_id = ?1", identity_id)
 }
+
+/// The identities a visitor was tied to, at most `limit`.
+pub fn of_visitor(tx: &ReadTx<'_>, visitor_id: i64, limit: i64) -> Result<Vec<i64>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT DISTINCT c.identity_id FROM visits v JOIN contacts c ON c.visit_id = v.visit_id \
+             WHERE v.visitor_id = ?1 LIMIT ?2",
+        )
+        .and_then(|mut s| s.query_map((visitor_id, limit), |r| r.get(0))?.collect())
+        .map_err(|e| open::error("reading the identities of a visitor", e))
+}
+
+/// The visitors an identity was tied to, at most `limit`.
+pub fn visitors_of(tx: &ReadTx<'_>, identity_id: i64, limit: i64) -> Result<Vec<i64>> {
+    tx.conn()
+        .prepare_cached("SELECT DISTINCT visitor_id FROM contacts WHERE identity_id = ?1 LIMIT ?2")
+        .and_then(|mut s| s.query_map((identity_id, limit), |r| r.get(0))?.collect())
+        .map_err(|e| open::error("reading the visitors of an identity", e))
+}
+
+/// Was a visit tied to somebody else too?
+pub fn is_shared(tx: &ReadTx<'_>, visit_id: i64, identity_id: i64) -> Result<bool> {
+    tx.conn()
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM contacts WHERE visit_id = ?1 AND identity_id <> ?2)")
+        .and_then(|mut s| s.query_row((visit_id, identity_id), |r| r.get(0)))
+        .map_err(|e| open::error("asking whose a visit was", e))
+}
+
+/// The site a customer belongs to.
+pub fn site_of(tx: &ReadTx<'_>, identity_id: i64) -> Result<Option<i64>> {
+    tx.conn()
+        .prepare_cached("SELECT site_id FROM identities WHERE identity_id = ?1")
+        .and_then(|mut s| s.query_row([identity_id], |r| r.get(0)).optional())
+        .map_err(|e| open::error("reading the site of an identity", e))
+}

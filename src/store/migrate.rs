@@ -24,7 +24,7 @@ const STEPS: &[(i64, &str)] = &[(2, include_str!("migrate/step_2.sql"))];
 /// What a step does besides its SQL, in the same transaction.
 const AFTER: &[(i64, After)] = &[(2, ledger::ground)];
 /// Folder of snapshots in the data directory.
-const SNAPSHOTS: &str = "snapshots";
+pub(in crate::store) const SNAPSHOTS: &str = "snapshots";
 
 /// A migration that was done.
 #[derive(Clone, Debug, PartialEq, Eq)]

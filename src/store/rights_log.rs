@@ -16,10 +16,13 @@ use crate::base::id::VisitorRef;
 use crate::base::text::{cut, hex, unhex};
 use crate::base::time::Millis;
 use crate::domain::consent::Purposes;
-use crate::store::{WriteTx, files, refusals};
+use crate::store::{WriteTx, files, refusals, suppressed};
 
 /// Name of the log in the data directory.
 pub const RIGHTS_LOG: &str = "rights.log";
+
+/// The action of an erasure.
+pub const ERASE: &str = "erase";
 
 /// The log of a data directory.
 pub fn path(data_dir: &Path) -> PathBuf {
@@ -144,6 +147,16 @@ fn whole_lines(file: &mut File) -> std::io::Result<u64> {
     Ok(0)
 }
 
+/// Replaces the log of a data directory by these entries, each once, in order of time. Errors: `Storage`.
+pub(in crate::store) fn replace(data_dir: &Path, entries: &[Entry]) -> Result<()> {
+    let mut text = String::new();
+    for entry in entries {
+        text.push_str(&entry.line()?);
+        text.push('\n');
+    }
+    files::write_whole(&path(data_dir), text.as_bytes())
+}
+
 /// Everything logged, oldest first; nothing where there is no log. A last line without its end was never committed and is
 /// passed over; any other line that cannot be read is passed over with an error in the log of the program.
 /// Errors: `Storage`.
@@ -151,7 +164,8 @@ pub fn read(data_dir: &Path) -> Result<Vec<Entry>> {
     read_from(&path(data_dir))
 }
 
-fn read_from(path: &Path) -> Result<Vec<Entry>> {
+/// The same of a log that lies elsewhere, beside a backup for example. Errors: `Storage`.
+pub(in crate::store) fn read_from(path: &Path) -> Result<Vec<Entry>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -175,6 +189,9 @@ pub(in crate::store) fn replay(conn: &Connection, data_dir: &Path) -> Result<usi
     let mut taken = 0;
     for entry in entries.iter().filter(|entry| !entry.purposes.is_none()) {
         refusals::replay(conn, &entry.id_hash, entry.purposes, entry.at)?;
+        if entry.action == ERASE {
+            suppressed::replay(conn, &entry.id_hash, entry.at)?;
+        }
         taken += 1;
     }
     Ok(taken)

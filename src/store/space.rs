@@ -45,6 +45,22 @@ pub fn wal_bytes(data_dir: &Path) -> Result<u64> {
     files::length(&files::beside(&open::database_path(data_dir), "-wal"))
 }
 
+/// How long emptying the write-ahead log waits for readers, ms: the pen waits meanwhile.
+const READERS_MS: u64 = 250;
+
+/// Empties the write-ahead log into the database, so that no page of before is left in it; false where a reader still holds
+/// a snapshot of before. Errors: `Busy`, `Storage`.
+pub fn empty_log(data_dir: &Path) -> Result<bool> {
+    let failed = |e| open::error("emptying the write-ahead log", e);
+    let conn = open::reader(&open::database_path(data_dir))?;
+    // most of it while the pen goes on
+    let run = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i64>(0)).map_err(failed);
+    run("PRAGMA wal_checkpoint(PASSIVE)")?;
+    conn.busy_timeout(std::time::Duration::from_millis(READERS_MS)).map_err(failed)?;
+    let busy = run("PRAGMA wal_checkpoint(TRUNCATE)")?;
+    Ok(busy == 0 && wal_bytes(data_dir)? == 0)
+}
+
 /// Length in bytes of all files below the data directory but for those of the database: see [`database_bytes`].
 /// Errors: `Storage`.
 pub fn beside_bytes(data_dir: &Path) -> Result<u64> {

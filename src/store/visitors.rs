@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension, Row};
 
 use crate::base::error::Result;
-use crate::base::id::ClientId;
+use crate::base::id::{ClientId, VisitorRef, random_bytes};
 use crate::base::time::Millis;
 use crate::domain::consent::Standing;
 use crate::domain::visitor::{Rights, Visitor};
@@ -106,6 +106,52 @@ pub fn get(tx: &ReadTx<'_>, visitor_id: i64) -> Result<Option<Visitor>> {
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_row([visitor_id], from_row).optional())
         .map_err(|e| open::error("reading a visitor", e))
+}
+
+/// Every visitor: row, site, id and reference, in order of the rows (a restore looks who is meant by hashes).
+pub fn each(tx: &ReadTx<'_>, mut take: impl FnMut(i64, i64, ClientId, VisitorRef)) -> Result<()> {
+    let mut read = || -> rusqlite::Result<()> {
+        let mut statement =
+            tx.conn().prepare("SELECT visitor_id, site_id, key, visitor_ref FROM visitors ORDER BY visitor_id")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            take(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        }
+        Ok(())
+    };
+    read().map_err(|e| open::error("reading all visitors", e))
+}
+
+/// Finds visitors by the reference they leave under (looks through the whole table).
+pub fn by_ref(tx: &ReadTx<'_>, visitor_ref: VisitorRef) -> Result<Option<Visitor>> {
+    let sql = format!("SELECT {COLUMNS} FROM visitors WHERE visitor_ref = ?1");
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row([visitor_ref], from_row).optional())
+        .map_err(|e| open::error("finding a visitor by its reference", e))
+}
+
+/// Writes a visitor whose row is there, at once and past the cache.
+pub(in crate::store) fn keep_row(tx: &WriteTx<'_>, visitor: &Visitor) -> Result<()> {
+    tx.settle()?;
+    update(tx, visitor).and_then(|_| update_rest(tx, visitor)).map_err(|e| open::error("writing a visitor", e))?;
+    forget(tx, visitor.id);
+    Ok(())
+}
+
+/// Above every number there will be: integers stay below 2^53 (contract 4).
+const ABOVE_ALL: i64 = (1 << 53) - 1;
+
+/// Cuts a visitor off from its id: nothing finds the row any more, and none of its rows is read or leaves. What comes under
+/// that id from now on is somebody never seen.
+pub fn cut_off(tx: &WriteTx<'_>, visitor_id: i64) -> Result<()> {
+    tx.settle()?;
+    tx.execute(
+        "UPDATE visitors SET key = ?2, measure_floor = ?3, granted = 0 WHERE visitor_id = ?1",
+        (visitor_id, ClientId::Uuid(random_bytes()), ABOVE_ALL),
+    )?;
+    forget(tx, visitor_id);
+    Ok(())
 }
 
 /// Takes a visitor for changing; [`keep`] gives it back.

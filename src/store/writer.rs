@@ -419,6 +419,31 @@ impl Nib {
     }
 }
 
+/// One transaction on a file that nobody serves from yet: what is held back is written, the counter saved. The log of rights
+/// is the caller's. Errors: those of `work`, `Storage`; then the file is as it was.
+pub(in crate::store) fn alone<T>(
+    conn: &Connection,
+    window: &open::Window,
+    identity: &Identity,
+    now: crate::base::time::Millis,
+    work: impl FnOnce(&WriteTx<'_>) -> Result<T>,
+) -> Result<T> {
+    let sql = |text: &str| conn.execute_batch(text).map_err(|e| open::error(text, e));
+    sql("BEGIN IMMEDIATE")?;
+    let held = RefCell::new(Held::at(meta::last_seq(conn)?));
+    let tx = WriteTx { read: ReadTx::new(conn), held: &held, window, identity, now };
+    let done = work(&tx).and_then(|out| {
+        tx.settle()?;
+        meta::save_seq(conn, held.borrow().last_seq)?;
+        sql("COMMIT")?;
+        Ok(out)
+    });
+    if done.is_err() && !conn.is_autocommit() {
+        sql("ROLLBACK")?;
+    }
+    done
+}
+
 /// Another program holds the database: the whole group waits in vain, not each job of it in turn.
 const BUSY: &str = "database_busy";
 

@@ -17,6 +17,7 @@ mod batches_old;
 mod choices;
 mod clock;
 mod counts;
+mod erasures;
 mod folders;
 pub mod guard;
 pub mod idle;
@@ -57,12 +58,13 @@ struct Care {
 }
 
 /// In this order: the clock is looked at before anything is removed by it.
-const CARES: [Care; 9] = [
+const CARES: [Care; 10] = [
     Care { what: "clock", run: clock::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "visits", run: idle::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "ledger", run: sign::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "counts", run: counts::run, every_seconds: |_, _| OFTEN_SECONDS },
     Care { what: "withdrawn", run: withdrawn::run, every_seconds: |o, _| o.visits_every_seconds },
+    Care { what: "erasures", run: erasures::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "quota", run: quota::run, every_seconds: quota::every_seconds },
     Care { what: "choices", run: choices::run, every_seconds: |_, _| choices::EVERY_SECONDS },
     Care { what: "retention", run: retention::run, every_seconds: |o, _| o.retention_every_seconds },
@@ -99,6 +101,8 @@ pub struct Hooks {
     pub expire_files: Arc<dyn Fn(Millis) -> Result<i64> + Send + Sync>,
     /// Writes the lapsed choices of visitors behind a row, at most so many; returns how many, and where to go on.
     pub write_lapses: Arc<WriteLapses>,
+    /// Erasures that are not done go on; returns rows deleted, and what is waited for.
+    pub erase: Arc<dyn Fn() -> Result<(u64, String)> + Send + Sync>,
     /// Milliseconds on a clock nobody can set.
     pub uptime_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
 }
@@ -109,6 +113,7 @@ impl Default for Hooks {
             kick_forward: Arc::new(|| {}),
             expire_files: Arc::new(|_| Ok(0)),
             write_lapses: Arc::new(|_, _, _| Ok((0, None))),
+            erase: Arc::new(|| Ok((0, String::new()))),
             uptime_ms: Arc::new(monotonic_ms),
         }
     }

@@ -16,6 +16,8 @@ pub struct RetentionOptions {
     pub counts_months: u32,
     /// Months that decisions stay after the visitor's last event: the proof of consent.
     pub ledger_months: u32,
+    /// Months that an erased id is remembered, under a keyed hash: what comes late under it is not taken in.
+    pub suppression_months: u32,
     /// Days that rejected spool lines stay, values masked.
     pub rejected_days: u32,
     /// Days that the files of answers to data subjects stay in `results/`.
@@ -31,6 +33,7 @@ impl Default for RetentionOptions {
             personal_days: 30,
             counts_months: 25,
             ledger_months: 36,
+            suppression_months: 13,
             rejected_days: 7,
             results_days: 7,
             snapshots_days: 30,

@@ -10,7 +10,8 @@ use crate::domain::event::Lane;
 use crate::domain::line::HoleReason;
 use crate::store::ages::Range;
 use crate::store::{
-    ReadTx, ages, attempts, audit, counts, departed, identities, imports, meta, refusals, requests, sites,
+    ReadTx, ages, attempts, audit, counts, departed, erasures, identities, imports, meta, refusals, requests, sites,
+    suppressed,
 };
 use crate::upkeep::guard::{Allowance, Verdict, confirmed};
 use crate::upkeep::options::RetentionOptions;
@@ -55,7 +56,7 @@ enum Oldest {
     Delivered(fn(&Round<'_>) -> Result<Option<Millis>>),
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 19] = [
     Kind {
         what: "personal",
         keep: |o| Keep::Days(o.personal_days),
@@ -103,6 +104,18 @@ const KINDS: [Kind; 17] = [
         keep: |o| Keep::Months(o.ledger_months),
         oldest: Oldest::Rows(ages::refusals),
         clear: |round, cut| plainly(round, cut, refusals::delete_before),
+    },
+    Kind {
+        what: "suppressed",
+        keep: |o| Keep::Months(o.suppression_months),
+        oldest: Oldest::Rows(suppressed::oldest),
+        clear: |round, cut| plainly(round, cut, suppressed::delete_before),
+    },
+    Kind {
+        what: "erasures",
+        keep: |o| Keep::Months(o.ledger_months),
+        oldest: Oldest::Rows(erasures::oldest_done),
+        clear: |round, cut| plainly(round, cut, erasures::delete_before),
     },
     Kind {
         what: "audit",

@@ -6,6 +6,8 @@ mod bad_heads;
 mod bad_input;
 mod clock;
 mod consent;
+mod erase_bytes;
+mod erase_sql;
 mod events;
 mod fates;
 mod journey;

@@ -11,8 +11,8 @@ use crate::base::text::hex;
 use crate::base::time::{DAY_MS, Millis};
 use crate::domain::batch::{FORMAT, Manifest, SealedPart, key_id};
 use crate::domain::body::{
-    CellBody, CheckpointBody, ClockBody, CountBody, DecisionBody, EpochLossBody, EventBody, LaneLoss, LossBody,
-    RowLossBody, VisitBody, WithdrawalBody,
+    CellBody, CheckpointBody, ClockBody, CountBody, DecisionBody, EpochLossBody, ErasedRange, ErasureBody, EventBody,
+    LaneLoss, LossBody, RowLossBody, VisitBody, WithdrawalBody,
 };
 use crate::domain::checkpoint::{self, Checkpoint};
 use crate::domain::consent::Purposes;
@@ -190,7 +190,14 @@ fn checkpoint() -> String {
     body(&CheckpointBody { ledger_no: 3, signed: &signed.text, signature, public_key })
 }
 
-/// The consent lane: decisions, a withdrawal, a loss, a step of the clock, a checkpoint.
+/// A visitor was erased of whom one row lies in a batch.
+fn erasure() -> ErasureBody {
+    let rows = vec![ErasedRange { edge: EDGE.to_string(), epoch: EPOCH.to_string(), first_seq: 11, last_seq: 12 }];
+    let erasure_id = "018f3a2b-0000-7000-8000-000000000029".to_owned();
+    ErasureBody { erasure_id, visitor_ref: Some(VISITOR.to_owned()), rows }
+}
+
+/// The consent lane: decisions, a withdrawal, losses, a step of the clock, a checkpoint, an erasure.
 fn consent_lane() -> Vec<Line> {
     let shared = Purposes::MEASURE.with(Purposes::SHARE);
     let floor = WithdrawalBody {
@@ -214,6 +221,7 @@ fn consent_lane() -> Vec<Line> {
         line(LineKind::Loss, 27, false, Purposes::NONE, body(&damage(Some(3)))),
         line(LineKind::Loss, 28, false, Purposes::NONE, body(&damage(None))),
         line(LineKind::Checkpoint, 29, false, Purposes::NONE, checkpoint()),
+        line(LineKind::Erasure, 30, false, Purposes::NONE, body(&erasure())),
     ]
 }
 

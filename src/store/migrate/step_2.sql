@@ -409,3 +409,49 @@ CREATE TABLE request_people (
   PRIMARY KEY (request_id, of, row_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX request_people_row ON request_people (row_id);
+
+CREATE TABLE suppressed (
+  id_hash   BLOB    PRIMARY KEY CHECK (length(id_hash) = 32),
+  erased_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE erasures (
+  erasure_id  BLOB    PRIMARY KEY CHECK (length(erasure_id) = 16),
+  request_id  BLOB    CHECK (length(request_id) = 16),
+  site_id     INTEGER NOT NULL REFERENCES sites (site_id),
+  subject_ref BLOB    NOT NULL CHECK (length(subject_ref) = 16),
+  visitor_id  INTEGER,
+  identity_id INTEGER,
+  step        TEXT    NOT NULL CHECK (step IN ('rows', 'files', 'keys', 'log', 'check', 'done')),
+  marks       BLOB,
+  opened_at   INTEGER NOT NULL,
+  opened_by   TEXT    NOT NULL,
+  done_at     INTEGER,
+  row_count   INTEGER NOT NULL,
+  told_seq    INTEGER,
+  waiting     TEXT,
+  unreachable TEXT,
+  result      TEXT,
+  result_digest BLOB  CHECK (length(result_digest) = 32),
+  CHECK ((visitor_id IS NULL) <> (identity_id IS NULL)),
+  CHECK ((done_at IS NULL) = (step <> 'done'))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX erasures_open ON erasures (step) WHERE step <> 'done' OR unreachable IS NOT NULL;
+
+CREATE TABLE erased_rows (
+  erasure_id BLOB    NOT NULL REFERENCES erasures (erasure_id),
+  epoch_id   INTEGER NOT NULL,
+  first_seq  INTEGER NOT NULL,
+  last_seq   INTEGER NOT NULL,
+  told       INTEGER NOT NULL CHECK (told IN (0, 1)),
+  PRIMARY KEY (erasure_id, epoch_id, first_seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE erasure_targets (
+  erasure_id BLOB    NOT NULL REFERENCES erasures (erasure_id),
+  target     TEXT    NOT NULL,
+  acked_at   INTEGER,
+  how        TEXT    CHECK (how IN ('batch', 'evidence')),
+  evidence   BLOB    CHECK (length(evidence) = 32),
+  PRIMARY KEY (erasure_id, target)
+) STRICT, WITHOUT ROWID;
