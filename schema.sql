@@ -487,7 +487,8 @@ CREATE TABLE floors (
 -- for the removal of what is withdrawn: only floors set since the last look are read
 CREATE INDEX floors_newest ON floors (purpose, floor_seq);
 
--- A no that outlives its visitor's rows, under a keyed hash of the id: so that it is kept without keeping the id.
+-- A no that outlives its visitor's rows, under a keyed hash of the id: so that it is kept without keeping the id. A restriction
+-- of somebody of whom nothing is stored stands here too.
 -- owner: src/store/refusals.rs
 -- retention: [retention] ledger_months
 -- personal: yes (pseudonymous)
@@ -495,7 +496,47 @@ CREATE TABLE refusals (
   id_hash    BLOB    PRIMARY KEY CHECK (length(id_hash) = 32),
   purposes   INTEGER NOT NULL,
   decided_at INTEGER NOT NULL,
-  decision   INTEGER NOT NULL
+  decision   INTEGER NOT NULL,
+  restricted INTEGER NOT NULL DEFAULT 0 CHECK (restricted IN (0, 1))
+) STRICT, WITHOUT ROWID;
+
+-- Visitors whose processing is or was restricted (GDPR Art. 18). Lines numbered at or below `upto_seq` do not leave:
+-- 9007199254740991 while it lasts, since its release the counter of then; the events leave again by `again`.
+-- owner: src/store/restrictions.rs
+-- retention: with its visitor
+-- personal: yes (pseudonymous)
+CREATE TABLE restrictions (
+  visitor   INTEGER PRIMARY KEY REFERENCES visitors (visitor_id),
+  since_seq INTEGER NOT NULL,
+  upto_seq  INTEGER NOT NULL,
+  resent    INTEGER NOT NULL CHECK (resent IN (0, 1))
+) STRICT;
+
+-- Events that leave once more, under a new number, after a restriction was released; rendered from the event's own row.
+-- owner: src/store/again.rs
+-- retention: with its event
+-- personal: yes (pseudonymous)
+CREATE TABLE again (
+  seq      INTEGER PRIMARY KEY,
+  lane     INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  epoch_id INTEGER NOT NULL,
+  of_seq   INTEGER NOT NULL REFERENCES events (seq),
+  replaces INTEGER NOT NULL,
+  flags    INTEGER NOT NULL,
+  salt     BLOB    NOT NULL CHECK (length(salt) = 12)
+) STRICT;
+CREATE INDEX again_of ON again (of_seq, seq);
+
+-- Sealed batches in which a hole has been written since: files of them must be rendered again.
+-- owner: src/store/stale.rs
+-- retention: until every target has looked
+-- personal: no
+CREATE TABLE stale (
+  epoch_id  INTEGER NOT NULL,
+  lane      INTEGER NOT NULL,
+  batch_no  INTEGER NOT NULL,
+  since_seq INTEGER NOT NULL,
+  PRIMARY KEY (epoch_id, lane, batch_no)
 ) STRICT, WITHOUT ROWID;
 
 -- Counters of events without the right to measure; they name nobody.
@@ -795,4 +836,5 @@ CREATE TABLE tallies (
 -- owner: src/store/events.rs (a view; nothing is written)
 CREATE VIEW visible_visits AS
   SELECT v.* FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id
-  WHERE v.visit_id > w.measure_floor;
+  WHERE v.visit_id > w.measure_floor
+    AND NOT EXISTS (SELECT 1 FROM restrictions r WHERE r.visitor = w.visitor_id AND r.upto_seq = 9007199254740991);

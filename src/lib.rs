@@ -121,7 +121,7 @@
 //! folder than `outbox/`. Names ending in `*` stand for what SQLite or a write in progress keeps beside a file.
 //!
 //! Not built yet, with their seams left clean: push, pull and relay targets, engines, the history over HTTP, engagement and
-//! scoring, carrying out erasure and restriction.
+//! scoring.
 
 pub mod base;
 pub mod cli;

@@ -28,9 +28,20 @@ fn config(dir: &Path) -> Config {
     Config { data_dir: dir.to_owned(), ..Config::default() }
 }
 
+/// Opens as soon as nothing holds the directory: a child that another test starts holds what is open here until it has begun.
+fn patiently<T>(open: impl Fn() -> wayside::base::error::Result<T>) -> T {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        match open() {
+            Err(e) if e.code == "locked" && std::time::Instant::now() < end => std::thread::yield_now(),
+            done => return done.unwrap(),
+        }
+    }
+}
+
 /// Decisions as the door takes them: `(visitor, action, purposes)`.
 fn decide(dir: &Path, list: &[(&str, &str, &str)]) {
-    let here = Here::open(&config(dir)).unwrap();
+    let here = patiently(|| Here::open(&config(dir)));
     for (visitor, action, purposes) in list {
         let body = format!(r#"{{"visitor":"{visitor}","action":"{action}","purposes":[{purposes}]}}"#);
         let json = [("content-type", "application/json")];
@@ -41,7 +52,7 @@ fn decide(dir: &Path, list: &[(&str, &str, &str)]) {
 }
 
 fn open(dir: &Path) -> Store {
-    Store::open(&StoreOptions::at(dir), Arc::new(SystemClock)).unwrap()
+    patiently(|| Store::open(&StoreOptions::at(dir), Arc::new(SystemClock)))
 }
 
 fn sign(dir: &Path) -> Signed {
@@ -389,8 +400,7 @@ fn the_command_tells_faults_apart_by_exit_code() {
 fn the_ledger_is_verified_beside_whoever_writes_it() {
     let dir = tempfile::tempdir().unwrap();
     built(dir.path());
-    let clock = SystemClock;
-    let store = Store::open(&StoreOptions::at(dir.path()), Arc::new(clock)).unwrap();
+    let store = open(dir.path());
     let verified = rust(dir.path(), None);
     assert_eq!((verified.exit_code(), verified.entries, verified.cleared), (0, 12, 2));
     assert_eq!((verified.checkpoints, verified.unsigned), (3, 2));
@@ -400,7 +410,7 @@ fn the_ledger_is_verified_beside_whoever_writes_it() {
 /// A data directory with two visitors' decisions; the reference of the first.
 fn two_visitors(dir: &Path) -> VisitorRef {
     let config = Config { data_dir: dir.to_owned(), ..Config::default() };
-    let here = Here::open(&config).unwrap();
+    let here = patiently(|| Here::open(&config));
     for (visitor, action) in [("a", "give"), ("b", "give"), ("a", "withdraw")] {
         let body = format!(r#"{{"visitor":"{visitor}","action":"{action}","purposes":["measure"]}}"#);
         let json = [("content-type", "application/json")];
@@ -420,7 +430,7 @@ fn two_visitors(dir: &Path) -> VisitorRef {
 fn a_proof_outlives_the_decisions_for_whoever_has_the_key_and_gives_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let subject = two_visitors(dir.path());
-    let store = Store::open(&StoreOptions::at(dir.path()), Arc::new(SystemClock)).unwrap();
+    let store = open(dir.path());
     let key = RecipientKey::mint();
     let options = EraseOptions { proof_key: Some(key.recipient().to_string()), ..EraseOptions::default() };
     let more = store.pen().call(move |tx| proofs::take_away(tx, subject, &options)).unwrap();
@@ -455,7 +465,7 @@ fn a_proof_outlives_the_decisions_for_whoever_has_the_key_and_gives_a_reason() {
 fn without_a_key_or_by_choice_nothing_is_kept_and_what_is_kept_ends() {
     let dir = tempfile::tempdir().unwrap();
     let subject = two_visitors(dir.path());
-    let store = Store::open(&StoreOptions::at(dir.path()), Arc::new(SystemClock)).unwrap();
+    let store = open(dir.path());
     let key = RecipientKey::mint().recipient().to_string();
     let no = EraseOptions { keep_proof: KeepProof::None, proof_key: Some(key.clone()), ..EraseOptions::default() };
     assert_eq!((no.recipient().unwrap(), EraseOptions::default().recipient().unwrap()), (None, None));

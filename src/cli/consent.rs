@@ -40,6 +40,15 @@ enum What {
         after_help = "Example:\n  wayside consent receipt demo --out receipt.json\n  wayside consent receipt demo --format html --language de --out receipt.html"
     )]
     Receipt(Receipt),
+    /// The visitor objects: to what rests on legitimate interest, and to direct marketing.
+    #[command(after_help = "Example:\n  wayside consent object demo    to all of it; name --purposes for less")]
+    Object(Ask),
+    /// Only keep what is stored of the visitor: nothing leaves, is read, or is collected until it is released.
+    #[command(after_help = "Example:\n  wayside consent restrict demo --site shop")]
+    Restrict(Ask),
+    /// The restriction is over: what is permitted leaves again.
+    #[command(after_help = "Example:\n  wayside consent release demo --site shop")]
+    Release(Ask),
     /// Show what a visitor decided, and what it amounts to.
     #[command(after_help = "Example:\n  wayside consent show demo --site default")]
     Show(Show),
@@ -92,6 +101,43 @@ struct Decide {
     json: bool,
 }
 
+/// As [`Decide`], where naming no purpose is the rule.
+#[derive(Debug, clap::Args)]
+struct Ask {
+    /// The visitor's id, as the site sends it.
+    visitor: String,
+    /// What an objection is about, separated by commas; nothing for restrict and release.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    purposes: Vec<String>,
+    /// The site; needed where several are configured.
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
+    /// How it was told, for example staff_entry.
+    #[arg(long, value_name = "WORD")]
+    method: Option<String>,
+    /// The decision's id; the same id again changes nothing.
+    #[arg(long, value_name = "ID")]
+    decision_id: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ask {
+    fn decide(&self) -> Decide {
+        Decide {
+            visitor: self.visitor.clone(),
+            purposes: self.purposes.clone(),
+            site: self.site.clone(),
+            method: self.method.clone(),
+            notice: None,
+            language: None,
+            decision_id: self.decision_id.clone(),
+            json: self.json,
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("whose").required(true).args(["visitor", "code"]))]
 struct Receipt {
@@ -136,6 +182,9 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
         What::Refuse(decide) => record("refuse", decide, context),
         What::Withdraw(decide) => record("withdraw", decide, context),
         What::Receipt(receipt) => self::receipt(receipt, context),
+        What::Object(ask) => record("object", &ask.decide(), context),
+        What::Restrict(ask) => record("restrict", &ask.decide(), context),
+        What::Release(ask) => record("release", &ask.decide(), context),
         What::Show(show) => self::show(show, context),
         What::Verify(args) => proof::verify(args, context),
         What::Checkpoint(args) => proof::checkpoint(args, context),
@@ -172,7 +221,8 @@ fn record(action: &str, decide: &Decide, context: &mut Context) -> Result<u8> {
         return Ok(0);
     }
     let word = answer["outcome"].as_str().unwrap_or("recorded");
-    context.output.line(&format!("{word}: {action} {} by {}", decide.purposes.join(", "), decide.visitor))?;
+    let about = if decide.purposes.is_empty() { String::new() } else { format!(" {}", decide.purposes.join(", ")) };
+    context.output.line(&format!("{word}: {action}{about} by {}", decide.visitor))?;
     let names =
         [("granted", "granted now"), ("denied", "denied now"), ("stands", "stands all the same (contract or law)")];
     let mut list = Vec::new();
@@ -266,6 +316,9 @@ fn lines(view: &ConsentView) -> Vec<String> {
         (Some(reference), _) => list.push(("visitor_ref".to_owned(), reference.clone())),
         (None, Some(at)) => list.push(("kept".to_owned(), format!("without the id, since {}", time_text(at)))),
         (None, None) => {}
+    }
+    if view.restricted {
+        list.push(("restricted".to_owned(), "only kept: nothing leaves, is read or is collected".to_owned()));
     }
     for (purpose, seq) in &view.floors {
         list.push(("withdrawn".to_owned(), format!("{purpose} of all rows up to number {seq}")));

@@ -11,6 +11,7 @@ use toml::{Spanned, Table, Value};
 use crate::base::text::cut;
 use crate::config::findings::{Places, holds, join};
 use crate::config::{Config, Problem, Severity};
+use crate::consent::proofs::EraseOptions;
 use crate::domain::consent::LawfulBasis;
 use crate::domain::site::{PurposeOptions, SiteOptions};
 use crate::forward::options::TargetOptions;
@@ -55,6 +56,7 @@ pub(super) fn fullest() -> Config {
             keys_copy: Some("keys.copy".into()),
             ..PersonalOptions::default()
         },
+        erase: EraseOptions { proof_key: Some("00".repeat(32)), ..EraseOptions::default() },
         quota: QuotaOptions { disk_budget_bytes: Some(10_000_000_000), ..QuotaOptions::default() },
         subject: SubjectOptions { assertion_key_file: Some("assertion.key".into()), ..SubjectOptions::default() },
         sites: vec![SiteOptions { purposes: vec![purpose], ..SiteOptions::builtin() }],

@@ -18,7 +18,7 @@ use crate::domain::code::Code;
 use crate::domain::consent::{self, Change, Decision, Denial, Purposes, Standing};
 use crate::domain::notice::lint::Facts;
 use crate::domain::site::Seat;
-use crate::domain::visitor::{self, Rights, Visitor};
+use crate::domain::visitor::{self, RESTRICTED, Rights, Visitor};
 
 pub mod guess;
 pub mod lapse;
@@ -32,7 +32,8 @@ pub use crate::store::decisions::{Actor, Recorded};
 use crate::store::decisions::{Asked, Circumstances, DecisionRow};
 pub use crate::store::notices::{Body as NoticeBody, NoticeRow, in_language};
 use crate::store::{
-    ReadTx, Store, WriteTx, audit, codes, decisions, denials, evidence, meta, notices, refusals, visitors, visits,
+    ReadTx, Store, WriteTx, audit, codes, decisions, denials, evidence, meta, notices, refusals, restrictions,
+    visitors, visits,
 };
 
 /// A decision to record.
@@ -206,6 +207,7 @@ pub fn record(
     decision: &Decision,
     asked: &Asked<'_>,
 ) -> Result<Recorded> {
+    check_action(decision.action, asked.actor)?;
     let hash_key = &tx.identity().hash_key;
     let (at, _) = clock::correct(decision.client_at, decision.sent_at, asked.received);
     let id_hash = seat.id_hash(hash_key, key);
@@ -224,7 +226,7 @@ pub fn record(
     }
     let denials = match (&known, &refusal) {
         (Some(v), _) if !v.floors.is_none() => denials::of_visitor(tx, v.id)?,
-        (None, Some(r)) => vec![Denial { purposes: r.purposes, from: r.decided_at, until: None }],
+        (None, Some(r)) => r.denial().into_iter().collect(),
         _ => Vec::new(),
     };
     let time = meta::choice_time_held(tx)?;
@@ -234,7 +236,7 @@ pub fn record(
     };
     let standing = match (&known, &refusal) {
         (Some(v), _) => lapse.as_ref().map_or(&v.standing, |change| &change.standing).clone(),
-        (None, Some(r)) => Standing { denied: r.purposes, ..Standing::default() },
+        (None, Some(r)) => r.standing(),
         (None, None) => Standing::default(),
     };
     let mut change = consent::decide(decision, at, &standing, &denials, &seat.site.gate.bases)?;
@@ -256,6 +258,9 @@ pub fn record(
         None if grants(decision, &change) => Some(welcome(tx, seat, key, asked.received, &denials)?),
         None => None,
     };
+    if let (Some(visitor), true) = (&mut visitor, standing.restricted) {
+        keep_restricted(tx, visitor)?; // said before there was a visitor: it lasts
+    }
     if let (Some(lapse), Some(visitor)) = (&lapse, &mut visitor) {
         lapse::write(tx, visitor, lapse, &circumstances)?;
         change.standing.consent_seq = visitor.standing.consent_seq;
@@ -316,6 +321,7 @@ fn welcome(tx: &WriteTx<'_>, seat: &Seat, key: &ClientId, received: Millis, befo
         event_count: 0,
         standing: Standing { denied, ..Standing::default() },
         measure_floor: Seq(0),
+        restricted_upto: Seq(0),
         floors: denied,
         disclosed: false,
         rights: Rights { flags: Purposes::NONE, basis_id: seat.basis_id, ..Rights::default() },
@@ -327,6 +333,28 @@ fn welcome(tx: &WriteTx<'_>, seat: &Seat, key: &ClientId, received: Millis, befo
         denials::take_over(tx, visitor.id, denial)?;
     }
     Ok(visitor)
+}
+
+/// A visitor first seen by its yes while processing is restricted for its id.
+fn keep_restricted(tx: &WriteTx<'_>, visitor: &mut Visitor) -> Result<()> {
+    if visitor.restricted_upto != RESTRICTED {
+        restrictions::set(tx, visitor.id, true, tx.last_seq())?;
+        (visitor.restricted_upto, visitor.standing.restricted) = (RESTRICTED, true);
+    }
+    Ok(())
+}
+
+/// Restriction and release are for whoever answers a person's request: an operator, or the register of requests.
+/// Errors: `Denied`.
+fn check_action(action: consent::Action, actor: Actor) -> Result<()> {
+    if action.is_choice() || matches!(actor, Actor::Operator | Actor::System) {
+        return Ok(());
+    }
+    Err(Error::denied("a restriction is set and released by the operator, on a person's request")
+        .code("operator_only")
+        .remedy(
+            "open a request: `wayside subject open --kind restrict`, or use `wayside consent restrict` on the machine",
+        ))
 }
 
 fn check_token(tx: &WriteTx<'_>, seat: &Seat, key: &ClientId, token: Option<&str>) -> Result<()> {

@@ -167,6 +167,7 @@ fn told(report: &Report) -> serde_json::Value {
         "holes": report.sent.iter().map(|sent| sent.holes).sum::<i64>(),
         "acknowledged": report.acknowledged,
         "expired": report.expired,
+        "renewed": report.renewed,
         "failed": failed,
     })
 }

@@ -11,6 +11,7 @@ mod identity;
 mod import;
 mod outcomes;
 mod pages;
+mod restriction;
 mod rights;
 mod spool;
 mod support;

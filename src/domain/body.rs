@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::base::id::{EdgeId, Epoch};
+use crate::base::id::{EdgeId, Epoch, Seq};
 use crate::domain::event::Lane;
 use crate::domain::line::body;
 
@@ -295,6 +295,19 @@ pub struct DecisionBody<'a> {
     pub client_at: Option<String>,
     /// The immutable purpose -> basis row in force.
     pub basis_id: i64,
+}
+
+/// The fields behind a body that name the line it replaces: its number and, where they are not the line's own, the edge and
+/// epoch it was born in.
+pub fn replaces(seq: Seq, born: (EdgeId, Epoch), own: (EdgeId, Epoch)) -> String {
+    let mut text = format!(",\"replaces\":{}", seq.0);
+    if born.1 != own.1 {
+        text.push_str(&format!(",\"replaces_epoch\":\"{}\"", born.1));
+    }
+    if born.0 != own.0 {
+        text.push_str(&format!(",\"replaces_edge\":\"{}\"", born.0));
+    }
+    text
 }
 
 /// Fields of a `withdrawal` line: what rests on these purposes at or below the floor may be used no longer.

@@ -52,6 +52,7 @@ pub fn expiry(standing: &Standing, grants: &[Grant], now: Millis) -> Option<Chan
         denied: Purposes::NONE,
         lifted: Purposes::NONE,
         stands: Purposes::NONE,
+        restricts: None,
     })
 }
 

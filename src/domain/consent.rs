@@ -50,6 +50,8 @@ pub struct Standing {
     pub signal_shown: bool,
     /// When the first of what is granted lapses (`choice.rs`); `None` where no end is known.
     pub valid_until: Option<Millis>,
+    /// Processing is restricted (GDPR Art. 18): what is stored is only kept, nothing new is.
+    pub restricted: bool,
 }
 
 /// Privacy signals of a request.
@@ -78,6 +80,8 @@ pub enum Refusal {
     ExemptExpired,
     /// The visitor was erased, and has not said yes since.
     Erased,
+    /// Processing of this visitor's data is restricted.
+    Restricted,
 }
 
 impl Refusal {
@@ -91,6 +95,7 @@ impl Refusal {
             Refusal::NoVisitor => "no_visitor",
             Refusal::ExemptExpired => "exempt_expired",
             Refusal::Erased => "erased",
+            Refusal::Restricted => "restricted",
         }
     }
 
@@ -108,6 +113,7 @@ impl Refusal {
             Refusal::NoVisitor => "name the visitor in the field \"visitor\"; without one an event is only counted",
             Refusal::ExemptExpired => "give the visitor a fresh id; an exempt id lives 13 months at most",
             Refusal::Erased => "the visitor was erased: only a new yes, or a fresh id, begins anew",
+            Refusal::Restricted => "processing is restricted for this visitor until the operator releases it",
         }
     }
 }
@@ -159,7 +165,11 @@ impl Gate {
     /// Evaluates one event. Absence of a signal or claim grants nothing; presence only narrows.
     pub fn evaluate(&self, ask: &Ask<'_>) -> Verdict {
         let Some(standing) = ask.standing else { return Verdict::Refuse(Refusal::NoVisitor) };
-        let always = self.bases.standing();
+        if standing.restricted {
+            return Verdict::Refuse(Refusal::Restricted);
+        }
+        // against direct marketing an objection is absolute, whatever basis is claimed (GDPR Art. 21(3))
+        let always = self.bases.standing().without(standing.denied.and(Purposes::DIRECT_MARKETING));
         let opt_out = self.bases.on(LawfulBasis::LegitimateInterest).without(standing.denied);
         let opt_in = self.bases.on(LawfulBasis::Consent).and(standing.granted).without(standing.denied);
         let mut rights = always.with(opt_out).with(opt_in);
@@ -222,6 +232,13 @@ pub enum Action {
     /// A yes whose time is over: written by this program alone, no sender can name it.
     #[serde(skip_deserializing)]
     Expire,
+    /// An objection (GDPR Art. 21): to the purposes named; where none is, to all that rest on legitimate interest, and to
+    /// direct marketing.
+    Object,
+    /// What is stored is only kept from now on (GDPR Art. 18).
+    Restrict,
+    /// A restriction is over.
+    Release,
 }
 
 impl Action {
@@ -232,7 +249,20 @@ impl Action {
             Action::Refuse => "refuse",
             Action::Withdraw => "withdraw",
             Action::Expire => "expire",
+            Action::Object => "object",
+            Action::Restrict => "restrict",
+            Action::Release => "release",
         }
+    }
+
+    /// Does the person say no to purposes?
+    pub fn is_no(self) -> bool {
+        matches!(self, Action::Refuse | Action::Withdraw | Action::Object)
+    }
+
+    /// Does it say yes or no to purposes? Else it is about all that is stored of a person.
+    pub fn is_choice(self) -> bool {
+        !matches!(self, Action::Restrict | Action::Release)
     }
 }
 
@@ -328,6 +358,8 @@ pub struct Change {
     pub lifted: Purposes,
     /// Purposes that stand on contract or law although they were named.
     pub stands: Purposes,
+    /// Processing is restricted (true) or no longer so (false); `None` where nothing about that changes.
+    pub restricts: Option<bool>,
 }
 
 /// Applies a decision of corrected time `at` to a standing.
@@ -343,7 +375,16 @@ pub fn decide(
 ) -> Result<Change> {
     match decision.action {
         Action::Give => give(decision, at, standing, denials, bases),
-        Action::Refuse | Action::Withdraw => Ok(deny(decision, standing, bases)),
+        Action::Refuse | Action::Withdraw => {
+            let named = if decision.purposes.is_none() { Purposes::ALL } else { decision.purposes };
+            Ok(deny(decision, named, bases.standing(), standing))
+        }
+        Action::Object => {
+            let own = bases.on(LawfulBasis::LegitimateInterest).with(Purposes::DIRECT_MARKETING);
+            let named = if decision.purposes.is_none() { own } else { decision.purposes };
+            Ok(deny(decision, named, bases.standing().without(Purposes::DIRECT_MARKETING), standing))
+        }
+        Action::Restrict | Action::Release => Ok(restrict(decision.action == Action::Restrict, standing)),
         Action::Expire => Err(Error::invalid("nobody decides that a choice is over").code("decision")),
     }
 }
@@ -381,15 +422,16 @@ fn give(d: &Decision, at: Millis, standing: &Standing, denials: &[Denial], bases
         denied: Purposes::NONE,
         lifted,
         stands: Purposes::NONE,
+        restricts: None,
     })
 }
 
-fn deny(d: &Decision, standing: &Standing, bases: &BasisTable) -> Change {
-    let named = if d.purposes.is_none() { Purposes::ALL } else { d.purposes };
-    let stands = named.and(bases.standing());
+/// A no to `named`, less what stands on contract or law.
+fn deny(d: &Decision, named: Purposes, lawful: Purposes, standing: &Standing) -> Change {
+    let stands = named.and(lawful);
     let mut gone = named.without(stands);
     if gone.has(Purposes::MEASURE) {
-        gone = Purposes::ALL.without(bases.standing());
+        gone = Purposes::ALL.without(lawful);
     }
     let mut after = standing.clone();
     after.granted = standing.granted.without(gone);
@@ -408,6 +450,22 @@ fn deny(d: &Decision, standing: &Standing, bases: &BasisTable) -> Change {
         denied,
         lifted: Purposes::NONE,
         stands,
+        restricts: None,
+    }
+}
+
+/// Restriction and release say nothing about purposes; the same twice changes nothing.
+fn restrict(restricted: bool, standing: &Standing) -> Change {
+    let changes = standing.restricted != restricted;
+    Change {
+        before: standing.granted,
+        standing: Standing { restricted, ..standing.clone() },
+        current: changes,
+        floors: Purposes::NONE,
+        denied: Purposes::NONE,
+        lifted: Purposes::NONE,
+        stands: Purposes::NONE,
+        restricts: changes.then_some(restricted),
     }
 }
 

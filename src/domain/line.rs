@@ -57,6 +57,13 @@ kinds! {
     Checkpoint = "checkpoint",
 }
 
+impl LineKind {
+    /// Does it tell of rights, losses or counters, so that no floor covers it?
+    pub fn tells_of_rights(self) -> bool {
+        !matches!(self, LineKind::Event | LineKind::Visit)
+    }
+}
+
 /// Whom a line is about, as far as rights go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
@@ -66,6 +73,8 @@ pub struct About {
     pub measure_floor: Seq,
     /// At or below: nothing leaves to a third party.
     pub share_floor: Seq,
+    /// Lines numbered at or below do not leave: restricted, or sent again under another number since.
+    pub restricted_upto: Seq,
 }
 
 /// One line, ready to be rendered.
@@ -123,7 +132,10 @@ impl Line {
             return Some(HoleReason::NoRight);
         }
         let about = self.about?;
-        let of_rights = !matches!(self.kind, LineKind::Event | LineKind::Visit);
+        let of_rights = self.kind.tells_of_rights();
+        if !of_rights && self.seq <= about.restricted_upto {
+            return Some(HoleReason::Restricted);
+        }
         if !of_rights && self.first_seq <= about.measure_floor {
             return Some(HoleReason::Withdrawn);
         }
@@ -315,8 +327,9 @@ mod tests {
 
     #[test]
     fn floors_bar_rows_but_never_what_tells_of_rights() {
-        let about =
-            |measure, share| Some(About { visitor_id: 1, measure_floor: Seq(measure), share_floor: Seq(share) });
+        let about = |measure, share| {
+            Some(About { visitor_id: 1, measure_floor: Seq(measure), share_floor: Seq(share), restricted_upto: Seq(0) })
+        };
         let shared = Rights { flags: Purposes::MEASURE.with(Purposes::SHARE), ..Rights::default() };
         let at = |kind, about, rights| Line { kind, about, rights, ..line() };
         let open = at(LineKind::Event, about(6, 0), Rights::default());

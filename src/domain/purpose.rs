@@ -40,6 +40,8 @@ impl Purposes {
     pub const ENGAGE_SALES: Purposes = Purposes(1 << 6);
     /// Bits that have a meaning: the seven standard ones and the operator's 16 to 31.
     pub const ALL: Purposes = Purposes(0x7f | 0xffff_0000);
+    /// What a person may object to without giving a reason (GDPR Art. 21(2) and (3)).
+    pub const DIRECT_MARKETING: Purposes = Purposes(Self::MARKETING.0 | Self::ENGAGE_SALES.0);
     /// What Sec-GPC or DNT lower (contract 2).
     pub const BY_SIGNAL: Purposes =
         Purposes(Self::SHARE.0 | Self::PROFILE.0 | Self::MARKETING.0 | Self::ENGAGE_SUPPORT.0 | Self::ENGAGE_SALES.0);

@@ -18,6 +18,9 @@ pub struct Rights {
     pub exempt: bool,
 }
 
+/// Above every number there will be: nothing of a visitor under restriction leaves or is read.
+pub const RESTRICTED: Seq = Seq((1 << 53) - 1);
+
 /// A visitor as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visitor {
@@ -45,6 +48,9 @@ pub struct Visitor {
     pub standing: Standing,
     /// Rows at or below are withdrawn whole; 0 = none.
     pub measure_floor: Seq,
+    /// Lines numbered at or below may not leave: [`RESTRICTED`] while processing is restricted, after the release where the
+    /// counter stood then; 0 = never restricted.
+    pub restricted_upto: Seq,
     /// Purposes that have a floor row.
     pub floors: Purposes,
     /// Its decisions lie in the consent lane.

@@ -77,6 +77,8 @@ impl Dir {
     fn write(&self, parcel: &Parcel<'_>) -> Result<()> {
         let data = self.place(parcel.key, DATA);
         make_dirs(data.parent().unwrap_or(&self.root))?;
+        // a manifest beside other lines than its own would be a lie, however short
+        remove(&self.place(parcel.key, MANIFEST))?;
         write_whole(&data, &parcel.rendered.gz)?;
         let mut manifest =
             serde_json::to_vec(&parcel.rendered.manifest).expect("invariant: a manifest has string keys");
@@ -179,16 +181,39 @@ impl Target for Dir {
         Ok(out)
     }
 
+    fn lies(&self, key: Key) -> bool {
+        self.place(key, DATA).exists()
+    }
+
+    fn renew(&self, parcel: &Parcel<'_>) -> Result<Option<Put>> {
+        let there = self.manifest(parcel.key)?;
+        if there.as_ref().is_some_and(|manifest| manifest.sealed != parcel.rendered.manifest.sealed) {
+            return Err(fork(parcel.key, "a batch with another digest or seal"));
+        }
+        // lines that cannot be read back are written anew; those that are gone were taken
+        let lines = self.lines(parcel.key, inspect::LINES_BYTES_MAX)?;
+        if !self.lies(parcel.key) {
+            return Ok(None);
+        }
+        let same = there.is_some() && lines.as_ref() == Some(&parcel.rendered.ndjson);
+        if !same {
+            self.write(parcel)?;
+        }
+        Ok(Some(Put { landed: if same { Landed::Same } else { Landed::Renewed }, acknowledged: false }))
+    }
+
     fn discard(&self, key: Key) -> Result<()> {
         for kind in [MANIFEST, DATA] {
-            let path = self.place(key, kind);
-            match fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(io(format_args!("removing {}", path.display()), e)),
-            }
+            remove(&self.place(key, kind))?;
         }
         Ok(())
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(io(format_args!("removing {}", path.display()), e)),
+        _ => Ok(()),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod encode;
 pub mod expire;
 pub mod inspect;
 pub mod options;
+mod renew;
 pub mod retry;
 mod run;
 pub mod seal;
@@ -43,6 +44,8 @@ pub struct Forwarder {
     gzip_level: u32,
     enabled: bool,
     targets: Vec<Box<dyn Target>>,
+    /// Held from rendering to the end of the writing: an older rendering must never be written over a newer one.
+    turn: Mutex<()>,
     bell: Bell,
 }
 
@@ -85,6 +88,8 @@ pub struct Report {
     pub acknowledged: i64,
     /// Batches that expired unacknowledged.
     pub expired: i64,
+    /// Batches whose files got holes after they had been put.
+    pub renewed: i64,
 }
 
 impl Forwarder {
@@ -115,8 +120,14 @@ impl Forwarder {
             store,
             clock,
             targets,
+            turn: Mutex::new(()),
             bell: Bell::default(),
         }
+    }
+
+    /// Waits until nothing is being put. Whoever renders does so after this.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The names of its targets.

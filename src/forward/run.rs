@@ -114,6 +114,7 @@ impl Forwarder {
             }
         }
         report.acknowledged += self.follow(target)?;
+        self.renew(target, report)?;
         if sent {
             report.expired += expire::by_room(&self.store, target)?;
         }
@@ -141,6 +142,7 @@ impl Forwarder {
     fn attempt(&self, target: &dyn Target, due: &Due, again: bool, at: Millis) -> Result<(Put, i64)> {
         let keys = &self.store.identity().edge.keys;
         let order = Order { recipient: target.recipient(), keys, began: at };
+        let _turn = self.turn();
         let rendered: Rendered = self.store.read(|tx| encode::render(tx, &due.batch, &order))?;
         let rendered = rendered.compress(self.gzip_level);
         let put = target.put(&Parcel { key: due.key(), rendered: &rendered, again })?;

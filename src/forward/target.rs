@@ -142,6 +142,18 @@ pub trait Target: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Does a batch lie there that is still ours?
+    fn lies(&self, key: Key) -> bool {
+        let _ = key;
+        false
+    }
+
+    /// Puts a batch in the place of the same batch that lies there with fewer holes; `None` where it was taken meanwhile.
+    fn renew(&self, parcel: &Parcel<'_>) -> Result<Option<Put>> {
+        let _ = parcel;
+        Ok(None)
+    }
+
     /// Removes what is still ours of a batch.
     fn discard(&self, key: Key) -> Result<()> {
         let _ = key;

@@ -4,5 +4,6 @@ mod chain;
 mod example;
 mod files;
 mod promise;
+mod restricted;
 mod schedule;
 pub(in crate::forward) mod support;

@@ -58,6 +58,8 @@ pub struct ConsentView {
     pub granted: Vec<String>,
     /// Refused, withdrawn or objected to.
     pub denied: Vec<String>,
+    /// Processing is restricted.
+    pub restricted: bool,
     /// Since when a no without the id is kept.
     pub denied_at: Option<String>,
     /// Numbers at or below which a purpose is withdrawn, by purpose.
@@ -151,6 +153,7 @@ impl History {
                         visitor_ref: None,
                         granted: Vec::new(),
                         denied: self.words(name, no.purposes),
+                        restricted: no.restricted,
                         denied_at: Some(no.decided_at.rfc3339()),
                         floors: BTreeMap::new(),
                         decisions: Vec::new(),
@@ -174,6 +177,7 @@ impl History {
             visitor_ref: Some(v.visitor_ref.to_string()),
             granted: self.words(site, v.standing.granted),
             denied: self.words(site, v.standing.denied),
+            restricted: v.standing.restricted,
             denied_at: None,
             floors: floors.iter().map(|(one, seq)| (self.words(site, *one).concat(), seq.0)).collect(),
             decisions: decisions::of_subject(tx, v.visitor_ref, DECISIONS_MAX)?

@@ -103,6 +103,7 @@ fn lay(tx: &WriteTx<'_>, key: &str, site: &str, views: i64, robot: bool) -> crat
                 event_count: views,
                 standing: Standing { granted: ALL, consent_seq: Seq(1), ..Standing::default() },
                 measure_floor: Seq(0),
+                restricted_upto: Seq(0),
                 floors: Purposes::NONE,
                 disclosed: false,
                 rights,

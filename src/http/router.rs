@@ -132,7 +132,7 @@ const fn own(method: &'static str, path: &'static str, body: bool, summary: &'st
 pub const ROUTES: &[Route] = &[
     public("POST", "/v1/events", true, "Take events: an object, an array, an envelope, or NDJSON", events::post),
     public("GET", "/v1/pixel.gif", false, "Count a page view of a page without scripts", pixel::get),
-    public("POST", "/v1/consent", true, "Record a decision: give, refuse or withdraw", consent::post),
+    public("POST", "/v1/consent", true, "Record a decision: give, refuse, withdraw or object", consent::post),
     looked_up("GET", "/v1/consent/state", "What is to be asked, and whether the choice taken holds", choice::state),
     looked_up("GET", "/v1/consent/receipt", "The signed receipt of a decision", choice::receipt),
     looked_up("GET", "/v1/notice", "The notice in force", notices::get),

@@ -133,14 +133,15 @@ pub fn event(tx: &WriteTx<'_>, seat: &Seat, rules: &Rules, from: &From, ev: &Eve
         (Some(key), None) if !refusals::none(tx)? => refusals::get(tx, &seat.id_hash(&tx.identity().hash_key, key))?,
         _ => None,
     };
-    let refused = refused.map(|r| Denial { purposes: r.purposes, from: r.decided_at, until: None });
+    let fresh = refused.map_or_else(Standing::default, |r| r.standing());
+    let refused = refused.and_then(|r| r.denial());
     if erased(tx, seat, ev, at, known.as_ref())? {
         return count(tx, seat, from, ev, Refusal::Erased);
     }
     let today = Date::of(from.received);
     let minor = rules.minor_age.is_some_and(|age| ev.personal.declares_minor(&ev.attributes, today, age));
     let claim = if minor { Some(ev.claim.unwrap_or(Purposes::ALL).without(Purposes::BY_MINORITY)) } else { ev.claim };
-    let verdict = judge(tx, seat, from, (ev, claim), at, known.as_ref(), refused)?;
+    let verdict = judge(tx, seat, from, (ev, claim), at, known.as_ref().ok_or(&fresh))?;
     if let Some(taken) = taken_before(tx, seat, ev, known.as_ref(), verdict)? {
         return Ok(taken);
     }
@@ -182,29 +183,28 @@ fn erased(tx: &WriteTx<'_>, seat: &Seat, ev: &Event, at: Millis, known: Option<&
     Ok(until.is_some_and(|until| known.is_none() || at <= until))
 }
 
-/// Asks the Gate, with what is known of the visitor.
+/// Asks the Gate, with the visitor, or with what is kept of somebody who has no row.
 fn judge(
     tx: &WriteTx<'_>,
     seat: &Seat,
     from: &From,
     (ev, claim): (&Event, Option<Purposes>),
     at: Millis,
-    known: Option<&Visitor>,
-    refused: Option<Denial>,
+    known: Result<&Visitor, &Standing>,
 ) -> Result<Verdict> {
     let narrowed = match known {
-        Some(v) => lapsed(tx, seat, v)?,
-        None => None,
+        Ok(v) => lapsed(tx, seat, v)?,
+        Err(_) => None,
     };
-    let fresh = Standing { denied: refused.map_or(Purposes::NONE, |r| r.purposes), ..Standing::default() };
+    let standing = narrowed.as_ref().unwrap_or_else(|| known.map_or_else(|standing| standing, |v| &v.standing));
     let denials = match known {
-        Some(v) if !v.floors.is_none() => denials::of_visitor(tx, v.id)?,
+        Ok(v) if !v.floors.is_none() => denials::of_visitor(tx, v.id)?,
         _ => Vec::new(),
     };
     Ok(seat.site.gate.evaluate(&Ask {
         at,
-        first_seen: known.map(|v| v.first_seen),
-        standing: ev.visitor.as_ref().map(|_| narrowed.as_ref().or(known.map(|v| &v.standing)).unwrap_or(&fresh)),
+        first_seen: known.ok().map(|v| v.first_seen),
+        standing: ev.visitor.as_ref().map(|_| standing),
         denials: &denials,
         signals: from.signals,
         claim,
@@ -289,6 +289,7 @@ fn new_visitor(tx: &WriteTx<'_>, seat: &Seat, ev: &Event, at: Millis, refused: O
         event_count: 0,
         standing: Standing { denied, ..Standing::default() },
         measure_floor: Seq(0),
+        restricted_upto: Seq(0),
         floors: denied,
         disclosed: false,
         rights: Rights::default(),

@@ -8,6 +8,7 @@ use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::base::time::Millis;
 use crate::domain::event::Lane;
+use crate::store::restrictions::{HELD_VISITORS, HELD_VISITS};
 use crate::store::{ReadTx, open};
 
 fn one(tx: &ReadTx<'_>, sql: &str) -> Result<Option<Millis>> {
@@ -31,11 +32,14 @@ pub struct Range {
     pub upto: Seq,
 }
 
-/// When the oldest of the first events of a range was received.
+/// When the oldest of the first events of a range was received; what is under restriction is passed over.
 pub fn events(tx: &ReadTx<'_>, range: Range) -> Result<Option<Millis>> {
-    let sql = "SELECT min(received_at) FROM (SELECT received_at FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3)";
+    let sql = format!(
+        "SELECT min(received_at) FROM (SELECT e.received_at FROM events e WHERE e.seq > ?1 AND e.seq <= ?2 \
+         AND e.visit_id NOT IN {HELD_VISITS} ORDER BY e.seq LIMIT ?3)"
+    );
     tx.conn()
-        .prepare_cached(sql)
+        .prepare_cached(&sql)
         .and_then(|mut s| s.query_row((range.after, range.upto, LOOK_ROWS), |r| r.get(0)))
         .map_err(|e| open::error("asking for the oldest event", e))
 }
@@ -67,30 +71,42 @@ fn within(tx: &ReadTx<'_>, sql: &str, range: Range) -> Result<Option<Millis>> {
 
 /// When the oldest ended visit without events, begun in a range, was last heard of.
 pub fn bare_visits(tx: &ReadTx<'_>, range: Range) -> Result<Option<Millis>> {
-    let sql = "SELECT min(last_received_at) FROM visits v WHERE visit_id > ?1 AND visit_id <= ?2 AND ended_at IS NOT NULL \
-        AND NOT EXISTS (SELECT 1 FROM events e WHERE e.visit_id = v.visit_id)";
-    within(tx, sql, range)
+    let sql = format!(
+        "SELECT min(last_received_at) FROM visits v WHERE visit_id > ?1 AND visit_id <= ?2 AND ended_at IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM events e WHERE e.visit_id = v.visit_id) AND visitor_id NOT IN {HELD_VISITORS}"
+    );
+    within(tx, &sql, range)
 }
 
 /// When the oldest visitor without visits, first seen in a range, was last seen.
 pub fn bare_visitors(tx: &ReadTx<'_>, range: Range) -> Result<Option<Millis>> {
-    let sql = "SELECT min(last_seen_at) FROM visitors w WHERE visitor_id > ?1 AND visitor_id <= ?2 \
-        AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id)";
-    within(tx, sql, range)
+    let sql = format!(
+        "SELECT min(last_seen_at) FROM visitors w WHERE visitor_id > ?1 AND visitor_id <= ?2 \
+         AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id) AND visitor_id NOT IN {HELD_VISITORS}"
+    );
+    within(tx, &sql, range)
 }
 
 /// When the visitor with personal fields who was away longest was last seen.
 pub fn personal(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
     one(
         tx,
-        "SELECT min(coalesce(v.last_seen_at, 0)) FROM (SELECT DISTINCT visitor_id FROM personal) p \
-         LEFT JOIN visitors v ON v.visitor_id = p.visitor_id",
+        &format!(
+            "SELECT min(coalesce(v.last_seen_at, 0)) FROM (SELECT DISTINCT visitor_id FROM personal) p \
+             LEFT JOIN visitors v ON v.visitor_id = p.visitor_id WHERE p.visitor_id NOT IN {HELD_VISITORS}"
+        ),
     )
 }
 
 /// When the identity that was away longest was last seen.
 pub fn identities(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
-    one(tx, "SELECT min(last_seen_at) FROM identities")
+    one(
+        tx,
+        &format!(
+            "SELECT min(last_seen_at) FROM identities WHERE identity_id NOT IN \
+             (SELECT c.identity_id FROM contacts c WHERE c.visit_id IN {HELD_VISITS})"
+        ),
+    )
 }
 
 /// The oldest hour with counters.
@@ -105,7 +121,7 @@ pub fn departed(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
 
 /// The oldest refusal.
 pub fn refusals(tx: &ReadTx<'_>) -> Result<Option<Millis>> {
-    one(tx, "SELECT min(decided_at) FROM refusals")
+    one(tx, "SELECT min(decided_at) FROM refusals WHERE restricted = 0")
 }
 
 /// The oldest row of the audit.

@@ -13,13 +13,13 @@ use crate::base::id::{ClientId, Salt, Seq, VisitorRef};
 use crate::base::time::Millis;
 use crate::domain::choice::Grant;
 use crate::domain::code::Code;
-use crate::domain::consent::{Action, Change, Decision, Denial, Purposes, Signals};
+use crate::domain::consent::{Change, Decision, Purposes, Signals};
 use crate::domain::ledger::EntryKind;
 use crate::domain::visitor::Visitor;
 use crate::store::ledger::Appended;
-use crate::store::{
-    ReadTx, WriteTx, denials, departed, disclosure, evidence, floors, ledger, open, refusals, rights_log, visitors,
-};
+use crate::store::{ReadTx, WriteTx, departed, disclosure, evidence, ledger, open};
+
+mod effects;
 
 pub(in crate::store) use self::content::{CONTENT, RESOLVED, leaf, leaf_of_row};
 pub use self::content::{FIELDS, contents, unchained};
@@ -308,63 +308,12 @@ pub fn append(
     if visitor.is_none() {
         departed::note(tx, row.subject_ref, c.received)?; // nothing but this decision is kept of this person
     }
-    if matches!(decision.action, Action::Refuse | Action::Withdraw) {
-        refusals::put(tx, &c.id_hash, change.standing.denied, c.at, seq)?;
-        rights_log::push(
-            tx,
-            rights_log::Entry {
-                at: c.received,
-                site: c.site.clone(),
-                visitor_ref: row.subject_ref,
-                id_hash: c.id_hash,
-                action: row.action.clone(),
-                purposes: change.standing.denied,
-            },
-        );
-    } else if decision.action == Action::Give && change.current {
-        regrant(tx, change, c, seq)?;
-    }
+    effects::remember(tx, (decision, change), &row, c, visitor.is_some())?;
     if let Some(visitor) = visitor {
-        apply(tx, visitor, change, c, seq, floor)?;
+        effects::apply(tx, visitor, change, c, seq, floor)?;
         disclosure::tell(tx, &row, visitor, change.floors, floor)?;
     }
     Ok(row)
-}
-
-/// A grant narrows what the keyed hash of the id still refuses.
-fn regrant(tx: &WriteTx<'_>, change: &Change, c: &Circumstances, seq: Seq) -> Result<()> {
-    let Some(refusal) = refusals::get(tx, &c.id_hash)? else { return Ok(()) };
-    let left = refusal.purposes.and(change.standing.denied);
-    refusals::delete(tx, &c.id_hash)?;
-    if left.is_none() { Ok(()) } else { refusals::put(tx, &c.id_hash, left, refusal.decided_at, seq) }
-}
-
-fn apply(
-    tx: &WriteTx<'_>,
-    visitor: &mut Visitor,
-    change: &Change,
-    c: &Circumstances,
-    seq: Seq,
-    floor: Seq,
-) -> Result<()> {
-    visitor.standing = change.standing.clone();
-    if change.current {
-        visitor.standing.consent_seq = seq;
-    }
-    if change.floors.has(Purposes::MEASURE) {
-        visitor.measure_floor = floor;
-    }
-    visitor.floors = visitor.floors.with(change.floors);
-    visitors::keep(tx, visitor.clone());
-    tx.settle()?;
-    floors::raise(tx, visitor.id, change.floors, floor)?;
-    if !change.lifted.is_none() {
-        denials::lift(tx, visitor.id, change.lifted, c.at)?;
-    }
-    if !change.denied.is_none() {
-        denials::insert(tx, visitor.id, &Denial { purposes: change.denied, from: c.at, until: None })?;
-    }
-    Ok(())
 }
 
 fn insert(tx: &WriteTx<'_>, d: &DecisionRow) -> Result<()> {

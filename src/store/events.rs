@@ -14,6 +14,7 @@ use crate::domain::consent::Purposes;
 use crate::domain::event::{EventType, Lane};
 use crate::domain::stored::{EventRow, PageRow, Taken};
 use crate::domain::visitor::Rights;
+use crate::store::restrictions::HELD_VISITS;
 use crate::store::{ReadTx, WriteTx, open};
 
 pub(in crate::store) const COLUMNS: &str = "e.seq, e.event_id, e.site_id, e.epoch_id, e.visit_id, e.page_id, e.session_id, \
@@ -234,15 +235,18 @@ fn aged(tx: &ReadTx<'_>, tail: &str, params: impl rusqlite::Params) -> Result<Ve
         .map_err(|e| open::error("reading the oldest events", e))
 }
 
-/// The oldest events behind `after`, in seq order, at most `limit`.
+/// The oldest events behind `after` that are not under restriction, in seq order, at most `limit`.
 pub fn oldest(tx: &ReadTx<'_>, after: Seq, limit: i64) -> Result<Vec<Aged>> {
-    aged(tx, "WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2", (after, limit))
+    let tail = format!("WHERE e.seq > ?1 AND e.visit_id NOT IN {HELD_VISITS} ORDER BY e.seq LIMIT ?2");
+    aged(tx, &tail, (after, limit))
 }
 
-/// The oldest events of a lane other than `pages`, behind `after`, in seq order, at most `limit`.
+/// The oldest events of a lane other than `pages`, behind `after`, not under restriction, in seq order, at most `limit`.
 pub fn oldest_of_lane(tx: &ReadTx<'_>, lane: Lane, after: Seq, limit: i64) -> Result<Vec<Aged>> {
-    let tail = "WHERE e.lane = ?1 AND e.lane <> 2 AND e.seq > ?2 ORDER BY e.seq LIMIT ?3";
-    aged(tx, tail, (lane.code(), after, limit))
+    let tail = format!(
+        "WHERE e.lane = ?1 AND e.lane <> 2 AND e.seq > ?2 AND e.visit_id NOT IN {HELD_VISITS} ORDER BY e.seq LIMIT ?3"
+    );
+    aged(tx, &tail, (lane.code(), after, limit))
 }
 
 /// A visit's events in seq order, at most `limit`.

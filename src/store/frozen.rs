@@ -165,6 +165,14 @@ pub fn oldest(tx: &ReadTx<'_>, limit: i64) -> Result<Vec<(Seq, LineKind, Millis)
         .map_err(|e| open::error("reading the oldest lines", e))
 }
 
+/// The row of the epoch a line was born in; `None` where the line is gone.
+pub fn epoch_of(tx: &ReadTx<'_>, seq: Seq) -> Result<Option<i64>> {
+    tx.conn()
+        .prepare_cached("SELECT epoch_id FROM frozen WHERE seq = ?1")
+        .and_then(|mut s| rusqlite::OptionalExtension::optional(s.query_row([seq], |r| r.get(0))))
+        .map_err(|e| open::error("reading a line's epoch", e))
+}
+
 /// Deletes a line. Whoever calls has written its hole first, where it lies in a batch.
 pub fn delete(tx: &WriteTx<'_>, seq: Seq) -> Result<()> {
     tx.execute("DELETE FROM frozen WHERE seq = ?1", [seq]).map(|_| ())

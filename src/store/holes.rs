@@ -6,7 +6,7 @@ use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::domain::event::Lane;
 use crate::domain::line::{HoleReason, line_hash};
-use crate::store::{ReadTx, WriteTx, batches, lines, open, row};
+use crate::store::{ReadTx, WriteTx, batches, lines, open, row, stale};
 
 /// A line that may no longer leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub fn before_delete(tx: &WriteTx<'_>, lane: Lane, seq: Seq, reason: HoleReason)
     let Some(found) = lines::one(tx, lane, seq)? else { return Ok(false) };
     let line = Some(line_hash(&found.line.render(&batch.edge_label)));
     insert(tx, lane, &Hole { seq, epoch_id: found.epoch_id, reason, line })?;
+    stale::note(tx, &batch)?;
     Ok(true)
 }
 

@@ -10,6 +10,7 @@ use crate::base::id::{KeyRef, Seq};
 use crate::base::time::Millis;
 use crate::domain::visitor::Rights;
 use crate::store::keys::no_keys;
+use crate::store::restrictions::HELD_VISITS;
 use crate::store::{ReadTx, WriteTx, open};
 
 /// The kind of value under which identities are hashed.
@@ -198,15 +199,21 @@ pub fn untie(tx: &WriteTx<'_>, visit_id: i64, limit: i64) -> Result<usize> {
 /// Identities last seen before `before`, at most `limit` (retention; reads the whole table).
 pub fn unseen_since(tx: &ReadTx<'_>, before: Millis, limit: i64) -> Result<Vec<i64>> {
     tx.conn()
-        .prepare_cached("SELECT identity_id FROM identities WHERE last_seen_at < ?1 LIMIT ?2")
+        .prepare_cached(&format!(
+            "SELECT identity_id FROM identities WHERE last_seen_at < ?1 AND identity_id NOT IN \
+             (SELECT c.identity_id FROM contacts c WHERE c.visit_id IN {HELD_VISITS}) LIMIT ?2"
+        ))
         .and_then(|mut s| s.query_map((before, limit), |r| r.get(0))?.collect())
         .map_err(|e| open::error("finding identities not seen lately", e))
 }
 
-/// Was an identity last seen before `before`?
+/// Was an identity last seen before `before`, and by nobody whose processing is restricted?
 pub fn is_unseen_since(tx: &ReadTx<'_>, identity_id: i64, before: Millis) -> Result<bool> {
     tx.conn()
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM identities WHERE identity_id = ?1 AND last_seen_at < ?2)")
+        .prepare_cached(&format!(
+            "SELECT EXISTS (SELECT 1 FROM identities WHERE identity_id = ?1 AND last_seen_at < ?2 AND NOT EXISTS \
+             (SELECT 1 FROM contacts c WHERE c.identity_id = ?1 AND c.visit_id IN {HELD_VISITS}))"
+        ))
         .and_then(|mut s| s.query_row((identity_id, before), |r| r.get(0)))
         .map_err(|e| open::error("asking when an identity was seen", e))
 }

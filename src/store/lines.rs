@@ -5,13 +5,11 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::Row;
-
 use crate::base::error::{Error, Result};
 use crate::base::id::{EdgeId, Epoch, Seq, VisitorRef, uuid_text};
 use crate::base::time::Millis;
 use crate::domain::attributes;
-use crate::domain::body::EventBody;
+use crate::domain::body::{self, EventBody};
 use crate::domain::event::{EventType, Lane};
 use crate::domain::line::{About, Line, LineKind};
 use crate::domain::referrer;
@@ -80,48 +78,91 @@ const JOINS: &str = "JOIN visits v ON v.visit_id = e.visit_id JOIN visitors w ON
 const SHARE_FLOOR: &str = "CASE WHEN w.floors & 16 THEN coalesce((SELECT floor_seq FROM floors g \
     WHERE g.visitor_id = w.visitor_id AND g.purpose = 4), 0) ELSE 0 END";
 
+/// Of most visitors processing was never restricted.
+const RESTRICTED_UPTO: &str = "coalesce((SELECT r.upto_seq FROM restrictions r WHERE r.visitor = w.visitor_id), 0)";
+
 const REFERRED: &str = "w.visitor_id, w.visitor_ref, w.measure_floor, w.disclosed, t.name, v.visit_uuid, v.stream, e.url, \
     e.screen, e.title, e.language, e.category, n.session_uuid";
+
+/// What an event that leaves again has of its own, and where the line it replaces was born.
+const ANOTHER: &str = "a.seq, a.epoch_id, a.replaces, a.flags, a.salt, \
+    coalesce((SELECT b.epoch_id FROM again b WHERE b.seq = a.replaces), e.epoch_id)";
 
 /// Hands the lines of a stretch to `take`, in order, until it breaks off. Errors: `Storage`; those of `take`.
 pub fn each(tx: &ReadTx<'_>, stretch: Stretch, mut take: impl FnMut(Found) -> Result<ControlFlow<()>>) -> Result<()> {
     let origins = Origins::load(tx)?;
     let Stretch { lane, after, upto } = stretch;
     let sql = format!(
-        "SELECT {}, {REFERRED}, {SHARE_FLOOR} FROM events e {JOINS} WHERE {} AND e.seq > ?2 AND e.seq <= ?3 ORDER BY e.seq",
+        "SELECT {}, {REFERRED}, {SHARE_FLOOR}, {RESTRICTED_UPTO} FROM events e {JOINS} \
+         WHERE {} AND e.seq > ?2 AND e.seq <= ?3 ORDER BY e.seq",
         events::COLUMNS,
         of_lane(lane)
     );
     let mut events = tx.conn().prepare_cached(&sql).map_err(|e| open::error("preparing to read lines", e))?;
     let sql = format!(
-        "SELECT {}, t.name, coalesce(w.measure_floor, 0), {SHARE_FLOOR}, CASE WHEN w.disclosed = 0 THEN w.visitor_ref END FROM frozen f \
+        "SELECT {}, t.name, coalesce(w.measure_floor, 0), {SHARE_FLOOR}, CASE WHEN w.disclosed = 0 THEN w.visitor_ref END, \
+         {RESTRICTED_UPTO} FROM frozen f \
          LEFT JOIN sites t ON t.site_id = f.site_id LEFT JOIN visitors w ON w.visitor_id = f.visitor_id \
          WHERE f.lane = ?1 AND f.seq > ?2 AND f.seq <= ?3 AND f.exempt = 0 ORDER BY f.seq",
         frozen::COLUMNS
     );
     let mut frozen = tx.conn().prepare_cached(&sql).map_err(|e| open::error("preparing to read frozen lines", e))?;
+    let sql = format!(
+        "SELECT {}, {REFERRED}, {SHARE_FLOOR}, {RESTRICTED_UPTO}, {ANOTHER} FROM again a JOIN events e ON e.seq = a.of_seq \
+         {JOINS} WHERE a.lane = ?1 AND e.exempt = 0 AND a.seq > ?2 AND a.seq <= ?3 ORDER BY a.seq",
+        events::COLUMNS
+    );
+    let mut again = tx.conn().prepare_cached(&sql).map_err(|e| open::error("preparing to read lines sent again", e))?;
     let reading = |e| open::error("reading lines", e);
+    let mut again_rows = again.query((lane.code(), after, upto)).map_err(reading)?;
     let mut event_rows = events.query((lane.code(), after, upto)).map_err(reading)?;
     let mut frozen_rows = frozen.query((lane.code(), after, upto)).map_err(reading)?;
-    let mut event = next_event(&mut event_rows, &origins)?;
-    let mut other = next_frozen(&mut frozen_rows, &origins)?;
+    let mut heads = [
+        next_event(&mut event_rows, &origins)?,
+        next_frozen(&mut frozen_rows, &origins)?,
+        next_again(&mut again_rows, &origins)?,
+    ];
     loop {
-        let event_first = match (&event, &other) {
-            (None, None) => return Ok(()),
-            (Some(a), Some(b)) => a.line.seq < b.line.seq,
-            (a, _) => a.is_some(),
+        let numbers = heads.iter().enumerate().filter_map(|(i, head)| Some((head.as_ref()?.line.seq, i)));
+        let Some((_, first)) = numbers.min() else { return Ok(()) };
+        let following = match first {
+            0 => next_event(&mut event_rows, &origins)?,
+            1 => next_frozen(&mut frozen_rows, &origins)?,
+            _ => next_again(&mut again_rows, &origins)?,
         };
-        let next = if event_first {
-            std::mem::replace(&mut event, next_event(&mut event_rows, &origins)?)
-        } else {
-            std::mem::replace(&mut other, next_frozen(&mut frozen_rows, &origins)?)
-        };
-        if let Some(found) = next
+        if let Some(found) = std::mem::replace(&mut heads[first], following)
             && take(found)?.is_break()
         {
             return Ok(());
         }
     }
+}
+
+/// Where a row that may be a line stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its lane.
+    pub lane: Lane,
+    /// Its number.
+    pub seq: Seq,
+}
+
+/// Every number a visitor's events and snapshots leave under, by lane and number.
+pub fn of_visitor(tx: &ReadTx<'_>, visitor_id: i64) -> Result<Vec<Row>> {
+    let row = |r: &rusqlite::Row<'_>| {
+        let lane: i64 = r.get(0)?;
+        let lane = Lane::from_code(lane).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, lane))?;
+        Ok(Row { lane, seq: r.get(1)? })
+    };
+    tx.conn()
+        .prepare_cached(
+            "SELECT e.lane, e.seq FROM visits v JOIN events e ON e.visit_id = v.visit_id WHERE v.visitor_id = ?1 \
+             UNION ALL SELECT a.lane, a.seq FROM visits v JOIN events e ON e.visit_id = v.visit_id \
+             JOIN again a ON a.of_seq = e.seq WHERE v.visitor_id = ?1 \
+             UNION ALL SELECT f.lane, f.seq FROM frozen f WHERE f.visitor_id = ?1 AND f.kind = 'visit' ORDER BY 1, 2",
+        )
+        .and_then(|mut s| s.query_map([visitor_id], row)?.collect())
+        .map_err(|e| open::error("listing a visitor's lines", e))
 }
 
 /// Lines of `lane` behind `after` and up to `upto`, in order, at most `limit`.
@@ -145,7 +186,9 @@ pub fn waiting(tx: &ReadTx<'_>, stretch: Stretch, most: i64) -> Result<(i64, Opt
     let sql = format!(
         "SELECT count(*), min(at) FROM (SELECT at FROM (SELECT e.received_at AS at FROM events e WHERE {} AND e.seq > ?2 \
          AND e.seq <= ?3 ORDER BY e.seq LIMIT ?4) UNION ALL SELECT at FROM (SELECT f.received_at AS at FROM frozen f WHERE f.lane = ?1 \
-         AND f.seq > ?2 AND f.seq <= ?3 AND f.exempt = 0 ORDER BY f.seq LIMIT ?4))",
+         AND f.seq > ?2 AND f.seq <= ?3 AND f.exempt = 0 ORDER BY f.seq LIMIT ?4) UNION ALL SELECT at FROM (\
+         SELECT e.received_at AS at FROM again a JOIN events e ON e.seq = a.of_seq WHERE a.lane = ?1 AND e.exempt = 0 \
+         AND a.seq > ?2 AND a.seq <= ?3 ORDER BY a.seq LIMIT ?4))",
         of_lane(lane)
     );
     tx.conn()
@@ -168,11 +211,35 @@ fn next_event(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option
     event_line(event, referred, origins).map(Some)
 }
 
+/// An event under its new number: what it shows is the event's; number, birth, salt and narrowed flags are its own.
+fn next_again(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option<Found>> {
+    let reading = |e| open::error("reading a line sent again", e);
+    let Some(row) = rows.next().map_err(reading)? else { return Ok(None) };
+    let own = events::WIDTH + REFERRED_WIDTH;
+    // what it replaces is the line it left as before, whatever that one replaced
+    let event = EventRow { replaces: None, ..events::from_row(row).map_err(reading)? };
+    let referred = Referred::from_row(row).map_err(reading)?;
+    let mut found = event_line(event, referred, origins)?;
+    let read = |at: usize| row.get::<_, i64>(own + at).map_err(reading);
+    let (seq, epoch_id, replaces, replaced_epoch) = (Seq(read(0)?), read(1)?, read(2)?, read(5)?);
+    let line = &mut found.line;
+    line.seq = seq;
+    line.origin = origins.get(epoch_id)?;
+    line.rights.flags = row.get(own + 3).map_err(reading)?;
+    line.salt = row.get(own + 4).map_err(reading)?;
+    line.body.push_str(&body::replaces(Seq(replaces), origins.get(replaced_epoch)?, line.origin));
+    found.epoch_id = epoch_id;
+    Ok(Some(found))
+}
+
 fn next_frozen(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option<Found>> {
     let reading = |e| open::error("reading a frozen line", e);
     let Some(row) = rows.next().map_err(reading)? else { return Ok(None) };
     frozen_line(row, origins).map(Some)
 }
+
+/// Columns of [`REFERRED`] and both floors behind it.
+const REFERRED_WIDTH: usize = 15;
 
 /// What an event line shows of the rows it refers to; all of it immutable there.
 struct Referred {
@@ -191,10 +258,15 @@ struct Referred {
 }
 
 impl Referred {
-    fn from_row(r: &Row<'_>) -> rusqlite::Result<Self> {
+    fn from_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let at = events::WIDTH;
         Ok(Referred {
-            about: About { visitor_id: r.get(at)?, measure_floor: r.get(at + 2)?, share_floor: r.get(at + 13)? },
+            about: About {
+                visitor_id: r.get(at)?,
+                measure_floor: r.get(at + 2)?,
+                share_floor: r.get(at + 13)?,
+                restricted_upto: r.get(at + 14)?,
+            },
             visitor: r.get(at + 1)?,
             disclosed: r.get(at + 3)?,
             site: r.get(at + 4)?,
@@ -254,15 +326,15 @@ fn event_line(e: EventRow, r: Referred, origins: &Origins) -> Result<Found> {
     Ok(Found { line, epoch_id: e.epoch_id, undisclosed: (!r.disclosed).then_some(r.visitor) })
 }
 
-/// A frozen row, its site, its visitor's floors (measure, share), and the visitor where it is not disclosed yet.
-type FrozenParts = (FrozenRow, Option<String>, Seq, Seq, Option<VisitorRef>);
+/// A frozen row, its site, its visitor's floors (measure, share, restriction), and the visitor where it is not disclosed yet.
+type FrozenParts = (FrozenRow, Option<String>, [Seq; 3], Option<VisitorRef>);
 
-fn frozen_line(row: &Row<'_>, origins: &Origins) -> Result<Found> {
+fn frozen_line(row: &rusqlite::Row<'_>, origins: &Origins) -> Result<Found> {
     let at = frozen::WIDTH;
-    let read = |r: &Row<'_>| -> rusqlite::Result<FrozenParts> {
-        Ok((frozen::from_row(r)?, r.get(at)?, r.get(at + 1)?, r.get(at + 2)?, r.get(at + 3)?))
+    let read = |r: &rusqlite::Row<'_>| -> rusqlite::Result<FrozenParts> {
+        Ok((frozen::from_row(r)?, r.get(at)?, [r.get(at + 1)?, r.get(at + 2)?, r.get(at + 4)?], r.get(at + 3)?))
     };
-    let (f, site, measure_floor, share_floor, undisclosed) =
+    let (f, site, [measure_floor, share_floor, restricted_upto], undisclosed) =
         read(row).map_err(|e| open::error("reading a frozen line", e))?;
     let inside = f.body.strip_prefix('{').and_then(|b| b.strip_suffix('}')).unwrap_or(&f.body).to_owned();
     let line = Line {
@@ -276,7 +348,7 @@ fn frozen_line(row: &Row<'_>, origins: &Origins) -> Result<Found> {
         corrected: f.corrected,
         rights: f.rights,
         salt: f.salt,
-        about: f.visitor_id.map(|visitor_id| About { visitor_id, measure_floor, share_floor }),
+        about: f.visitor_id.map(|visitor_id| About { visitor_id, measure_floor, share_floor, restricted_upto }),
         body: inside,
     };
     Ok(Found { line, epoch_id: f.epoch_id, undisclosed })

@@ -13,6 +13,7 @@ use crate::base::time::Millis;
 use crate::domain::event::Attribute;
 use crate::domain::personal::{is_repeated, lookup};
 use crate::store::keys::{Custody, no_keys};
+use crate::store::restrictions::HELD_VISITORS;
 use crate::store::{ReadTx, WriteTx, open};
 
 /// Of whom a field is, and what brought it.
@@ -219,10 +220,10 @@ fn delete(tx: &WriteTx<'_>, sql: &str, params: impl rusqlite::Params) -> Result<
 /// whole index).
 pub fn unseen_since(tx: &ReadTx<'_>, before: Millis, limit: i64) -> Result<Vec<i64>> {
     tx.conn()
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT DISTINCT p.visitor_id FROM personal p LEFT JOIN visitors v ON v.visitor_id = p.visitor_id \
-             WHERE v.last_seen_at IS NULL OR v.last_seen_at < ?1 LIMIT ?2",
-        )
+                 WHERE (v.last_seen_at IS NULL OR v.last_seen_at < ?1) AND p.visitor_id NOT IN {HELD_VISITORS} LIMIT ?2"
+        ))
         .and_then(|mut s| s.query_map((before, limit), |r| r.get(0))?.collect())
         .map_err(|e| open::error("finding personal fields of visitors not seen lately", e))
 }

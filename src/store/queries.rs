@@ -1,6 +1,6 @@
 //! Filtered lists for readers: events and visits with what they refer to. Owns no table and writes nothing.
 //! The single place with SQL put together while running: from fixed pieces only, every value bound.
-//! Invariant: no row at or below its visitor's measure floor is returned (contract 2).
+//! Invariant: no row at or below its visitor's measure floor is returned, none of a visitor under restriction (contract 2).
 
 use rusqlite::types::ToSql;
 use rusqlite::{Row, params_from_iter};
@@ -12,7 +12,7 @@ use crate::domain::consent::Purposes;
 use crate::domain::device::{Agent, DeviceCategory};
 use crate::domain::stored::EventRow;
 use crate::domain::visit::Visit;
-use crate::store::{ReadTx, events, identities, open, row, visits};
+use crate::store::{ReadTx, events, identities, open, restrictions, row, visits};
 
 /// What is looked for; every part that is given narrows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -187,6 +187,7 @@ pub fn find_events(tx: &ReadTx<'_>, wanted: &Wanted) -> Result<Vec<FoundEvent>> 
         query.values.push(visitors);
     }
     query.that("e.seq > w.measure_floor AND v.visit_id > w.measure_floor");
+    query.that(restrictions::READABLE);
     query.equals("e.site_id = ?", &wanted.site_id);
     query.equals("e.visit_id = ?", &wanted.visit_id);
     query.equals("e.name = ?", &wanted.name);
@@ -228,6 +229,7 @@ pub fn find_visits(tx: &ReadTx<'_>, wanted: &Wanted) -> Result<Vec<FoundVisit>> 
         query.values.push(visitors);
     }
     query.that("v.visit_id > w.measure_floor");
+    query.that(restrictions::READABLE);
     query.equals("v.site_id = ?", &wanted.site_id);
     query.equals("v.visit_id = ?", &wanted.visit_id);
     query.equals("v.last_received_at >= ?", &wanted.since);

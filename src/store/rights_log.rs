@@ -29,7 +29,8 @@ pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(RIGHTS_LOG)
 }
 
-/// One right exercised. Grants are not logged: after damage a no stays a no until the yes is given anew.
+/// One right exercised. Grants are not logged: after damage a no stays a no until the yes is given anew. The release of a
+/// restriction is: else a restriction that is over would come back with every restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// When it took effect here.
@@ -40,7 +41,7 @@ pub struct Entry {
     pub visitor_ref: VisitorRef,
     /// Keyed hash of the visitor's id, as in `refusals`.
     pub id_hash: Hash,
-    /// Which right, as in `decisions`: `withdraw`, `refuse`, `object`, `restrict`, `erase`.
+    /// Which right, as in `decisions`: `withdraw`, `refuse`, `object`, `restrict`, `release`, `erase`.
     pub action: String,
     /// The purposes it takes away.
     pub purposes: Purposes,
@@ -187,9 +188,15 @@ pub(in crate::store) fn read_from(path: &Path) -> Result<Vec<Entry>> {
 pub(in crate::store) fn replay(conn: &Connection, data_dir: &Path) -> Result<usize> {
     let entries = read(data_dir)?;
     let mut taken = 0;
-    for entry in entries.iter().filter(|entry| !entry.purposes.is_none()) {
-        refusals::replay(conn, &entry.id_hash, entry.purposes, entry.at)?;
-        if entry.action == ERASE {
+    for entry in &entries {
+        match entry.action.as_str() {
+            "restrict" | "release" => {
+                refusals::replay_restriction(conn, &entry.id_hash, entry.action == "restrict", entry.at)?;
+            }
+            _ if entry.purposes.is_none() => continue,
+            _ => refusals::replay(conn, &entry.id_hash, entry.purposes, entry.at)?,
+        }
+        if entry.action == ERASE && !entry.purposes.is_none() {
             suppressed::replay(conn, &entry.id_hash, entry.at)?;
         }
         taken += 1;

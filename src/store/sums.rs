@@ -6,6 +6,7 @@ use crate::base::id::Seq;
 use crate::base::time::Millis;
 use crate::domain::count::Cell;
 use crate::domain::event::Lane;
+use crate::store::restrictions::{READABLE, RESTRICTED_NOW};
 use crate::store::{ReadTx, open};
 
 /// Hours with counters of a site from `since` to `until`, newest first, at most `limit`.
@@ -71,19 +72,33 @@ pub fn visible(tx: &ReadTx<'_>) -> Result<Visible> {
             .and_then(|mut s| s.query_row([], |r| r.get(0)))
             .map_err(|e| open::error("counting rows", e))
     };
-    let hidden_visits = "SELECT count(*) FROM visitors w CROSS JOIN visits v ON v.visitor_id = w.visitor_id \
-         WHERE w.measure_floor > 0 AND v.visit_id <= w.measure_floor";
-    let hidden_events = "SELECT count(*) FROM visitors w CROSS JOIN visits v ON v.visitor_id = w.visitor_id \
+    // what a floor covers, then what is restricted: both are few
+    let hidden_visits = format!(
+        "SELECT (SELECT count(*) FROM visitors w CROSS JOIN visits v ON v.visitor_id = w.visitor_id WHERE w.measure_floor > 0 \
+         AND v.visit_id <= w.measure_floor AND {READABLE}) + (SELECT count(*) FROM {RESTRICTED_NOW} CROSS JOIN visits v \
+         ON v.visitor_id = r.visitor)"
+    );
+    let hidden_events = format!(
+        "SELECT (SELECT count(*) FROM visitors w CROSS JOIN visits v ON v.visitor_id = w.visitor_id \
          CROSS JOIN events e ON e.visit_id = v.visit_id WHERE w.measure_floor > 0 \
-         AND (e.seq <= w.measure_floor OR v.visit_id <= w.measure_floor)";
-    let hidden_visitors = "SELECT count(*) FROM visitors w WHERE w.measure_floor > 0 AND NOT EXISTS \
-         (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id AND v.visit_id > w.measure_floor)";
+         AND (e.seq <= w.measure_floor OR v.visit_id <= w.measure_floor) AND {READABLE}) \
+         + (SELECT count(*) FROM {RESTRICTED_NOW} CROSS JOIN visits v ON v.visitor_id = r.visitor \
+         CROSS JOIN events e ON e.visit_id = v.visit_id)"
+    );
+    let hidden_visitors = format!(
+        "SELECT (SELECT count(*) FROM visitors w WHERE w.measure_floor > 0 AND NOT EXISTS (SELECT 1 FROM visits v \
+         WHERE v.visitor_id = w.visitor_id AND v.visit_id > w.measure_floor) AND {READABLE}) \
+         + (SELECT count(*) FROM {RESTRICTED_NOW})"
+    );
+    let visits_open = format!(
+        "SELECT count(*) FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id \
+         WHERE v.ended_at IS NULL AND v.visit_id > w.measure_floor AND {READABLE}"
+    );
     Ok(Visible {
-        visitors: one("SELECT count(*) FROM visitors")? - one(hidden_visitors)?,
-        visits: one("SELECT count(*) FROM visits")? - one(hidden_visits)?,
-        visits_open: one("SELECT count(*) FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id \
-             WHERE v.ended_at IS NULL AND v.visit_id > w.measure_floor")?,
-        events: one("SELECT count(*) FROM events")? - one(hidden_events)?,
+        visitors: one("SELECT count(*) FROM visitors")? - one(&hidden_visitors)?,
+        visits: one("SELECT count(*) FROM visits")? - one(&hidden_visits)?,
+        visits_open: one(&visits_open)?,
+        events: one("SELECT count(*) FROM events")? - one(&hidden_events)?,
     })
 }
 

@@ -7,16 +7,17 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension, Row};
 
 use crate::base::error::Result;
-use crate::base::id::{ClientId, VisitorRef, random_bytes};
+use crate::base::id::{ClientId, Seq, VisitorRef, random_bytes};
 use crate::base::time::Millis;
 use crate::domain::consent::Standing;
-use crate::domain::visitor::{Rights, Visitor};
+use crate::domain::visitor::{RESTRICTED, Rights, Visitor};
 use crate::store::ages::Range;
+use crate::store::restrictions::HELD_VISITORS;
 use crate::store::{ReadTx, WriteTx, open};
 
 const COLUMNS: &str = "visitor_id, site_id, key, visitor_ref, first_seq, first_seen_at, last_seen_at, visit_count, \
     page_count, event_count, granted, denied, signal_shown, measure_floor, floors, disclosed, flags, basis_id, \
-    consent_seq, exempt, valid_until";
+    consent_seq, exempt, valid_until, coalesce((SELECT r.upto_seq FROM restrictions r WHERE r.visitor = visitor_id), 0)";
 
 const INSERT: &str = "INSERT INTO visitors (visitor_id, site_id, key, visitor_ref, first_seq, first_seen_at, last_seen_at, \
     visit_count, page_count, event_count, granted, denied, signal_shown, measure_floor, floors, disclosed, flags, \
@@ -65,6 +66,7 @@ impl Cache {
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Visitor> {
+    let restricted_upto: Seq = row.get(21)?;
     Ok(Visitor {
         id: row.get(0)?,
         site_id: row.get(1)?,
@@ -82,7 +84,9 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Visitor> {
             signal_shown: row.get(12)?,
             consent_seq: row.get(18)?,
             valid_until: row.get(20)?,
+            restricted: restricted_upto == RESTRICTED,
         },
+        restricted_upto,
         measure_floor: row.get(13)?,
         floors: row.get(14)?,
         disclosed: row.get(15)?,
@@ -280,6 +284,14 @@ pub fn set_disclosed(tx: &WriteTx<'_>, visitor_ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
+/// Tells the pen's copy of a visitor that its restriction began or ended. Call `settle` before.
+pub(in crate::store) fn restricted(tx: &WriteTx<'_>, visitor_id: i64, upto: Seq) {
+    for (visitor, _) in tx.held().borrow_mut().visitors.by_key.values_mut().filter(|(v, _)| v.id == visitor_id) {
+        visitor.restricted_upto = upto;
+        visitor.standing.restricted = upto == RESTRICTED;
+    }
+}
+
 /// Does a visitor have a visit?
 pub fn any_visit(tx: &ReadTx<'_>, visitor_id: i64) -> Result<bool> {
     tx.conn()
@@ -293,7 +305,8 @@ pub fn any_visit(tx: &ReadTx<'_>, visitor_id: i64) -> Result<bool> {
 pub fn without_visits(tx: &ReadTx<'_>, before: Millis, range: Range, limit: i64) -> Result<Vec<Visitor>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM visitors w WHERE visitor_id > ?2 AND visitor_id <= ?3 AND last_seen_at < ?1 \
-         AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id) LIMIT ?4"
+         AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visitor_id = w.visitor_id) \
+         AND visitor_id NOT IN {HELD_VISITORS} LIMIT ?4"
     );
     tx.conn()
         .prepare_cached(&sql)

@@ -15,6 +15,7 @@ use crate::domain::event::Stream;
 use crate::domain::visit::{EndReason, Visit, VisitOptions};
 use crate::domain::visitor::Rights;
 use crate::store::ages::Range;
+use crate::store::restrictions::HELD_VISITORS;
 use crate::store::{ReadTx, WriteTx, open, row};
 
 /// Columns in the order of [`from_row`].
@@ -347,7 +348,10 @@ pub fn get(tx: &ReadTx<'_>, visit_id: i64) -> Result<Option<Visit>> {
 pub fn due(tx: &ReadTx<'_>, now: Millis, quiet_ms: i64, limit: i64) -> Result<Vec<Visit>> {
     query(
         tx,
-        "WHERE v.ended_at IS NULL AND v.due_at <= ?1 AND v.last_received_at <= ?2 ORDER BY v.due_at LIMIT ?3",
+        &format!(
+            "WHERE v.ended_at IS NULL AND v.due_at <= ?1 AND v.last_received_at <= ?2 \
+             AND v.visitor_id NOT IN {HELD_VISITORS} ORDER BY v.due_at LIMIT ?3"
+        ),
         (now, now.plus(-quiet_ms), limit),
     )
 }
@@ -357,8 +361,11 @@ pub fn due(tx: &ReadTx<'_>, now: Millis, quiet_ms: i64, limit: i64) -> Result<Ve
 pub fn changed(tx: &ReadTx<'_>, now: Millis, quiet_ms: i64, limit: i64) -> Result<Vec<Visit>> {
     query(
         tx,
-        "JOIN visitors w ON w.visitor_id = v.visitor_id WHERE v.ended_at IS NOT NULL AND v.snapshot_seq < v.last_seq \
-         AND v.ended_at <= ?1 AND v.last_received_at <= ?2 AND v.visit_id > w.measure_floor ORDER BY v.visit_id LIMIT ?3",
+        &format!(
+            "JOIN visitors w ON w.visitor_id = v.visitor_id WHERE v.ended_at IS NOT NULL AND v.snapshot_seq < v.last_seq \
+             AND v.ended_at <= ?1 AND v.last_received_at <= ?2 AND v.visit_id > w.measure_floor \
+             AND v.visitor_id NOT IN {HELD_VISITORS} ORDER BY v.visit_id LIMIT ?3"
+        ),
         (now, now.plus(-quiet_ms), limit),
     )
 }
@@ -400,6 +407,24 @@ pub fn snapshot_made(tx: &WriteTx<'_>, visit_id: i64, seq: Seq) -> Result<()> {
     Ok(())
 }
 
+/// Marks the ended visits of a visitor as changed whose newest snapshot lies at or below `upto`, so that they are told again;
+/// those at or below the floor `above` are not. At most `limit`; returns how many.
+pub fn tell_again(tx: &WriteTx<'_>, visitor_id: i64, (above, upto): (Seq, Seq), limit: i64) -> Result<usize> {
+    tx.settle()?;
+    let due = query(
+        tx,
+        "WHERE v.visitor_id = ?1 AND v.visit_id > ?2 AND v.snapshot_seq > 0 AND v.snapshot_seq <= ?3 AND v.last_seq <= ?3 \
+         AND v.exempt = 0 ORDER BY v.visit_id LIMIT ?4",
+        (visitor_id, above, upto, limit),
+    )?;
+    for visit in &due {
+        let seq = tx.next_seq();
+        tx.execute("UPDATE visits SET last_seq = ?2 WHERE visit_id = ?1", (visit.id, seq))?;
+        patch(tx, visit.id, |held| held.last_seq = seq);
+    }
+    Ok(due.len())
+}
+
 /// Ends open visits of earlier epochs (contract 4: minting an epoch ends all open visits), at most `limit`; returns how
 /// many.
 pub fn end_earlier_epochs(tx: &WriteTx<'_>, epoch_id: i64, limit: i64) -> Result<usize> {
@@ -418,8 +443,11 @@ pub fn end_earlier_epochs(tx: &WriteTx<'_>, epoch_id: i64, limit: i64) -> Result
 pub fn without_events(tx: &ReadTx<'_>, range: Range, limit: i64) -> Result<Vec<Visit>> {
     query(
         tx,
-        "WHERE v.visit_id > ?1 AND v.visit_id <= ?2 AND v.ended_at IS NOT NULL \
-         AND NOT EXISTS (SELECT 1 FROM events e WHERE e.visit_id = v.visit_id) ORDER BY v.visit_id LIMIT ?3",
+        &format!(
+            "WHERE v.visit_id > ?1 AND v.visit_id <= ?2 AND v.ended_at IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM events e WHERE e.visit_id = v.visit_id) \
+             AND v.visitor_id NOT IN {HELD_VISITORS} ORDER BY v.visit_id LIMIT ?3"
+        ),
         (range.after, range.upto, limit),
     )
 }
@@ -445,17 +473,6 @@ pub fn delete(tx: &WriteTx<'_>, visit_id: i64) -> Result<()> {
         visits.by_id.remove(&id);
     }
     Ok(())
-}
-
-/// How many visits are open, and how many there are.
-pub fn counts(tx: &ReadTx<'_>) -> Result<(i64, i64)> {
-    tx.conn()
-        .query_row(
-            "SELECT (SELECT count(*) FROM visits WHERE ended_at IS NULL), (SELECT count(*) FROM visits)",
-            [],
-            |r| Ok((r.get(0)?, r.get(1)?)),
-        )
-        .map_err(|e| open::error("counting visits", e))
 }
 
 /// One visit by its public id.

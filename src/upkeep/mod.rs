@@ -26,6 +26,7 @@ mod loss;
 pub mod options;
 pub mod quota;
 mod ranges;
+mod released;
 mod removal;
 mod retention;
 mod sign;
@@ -58,13 +59,14 @@ struct Care {
 }
 
 /// In this order: the clock is looked at before anything is removed by it.
-const CARES: [Care; 10] = [
+const CARES: [Care; 11] = [
     Care { what: "clock", run: clock::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "visits", run: idle::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "ledger", run: sign::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "counts", run: counts::run, every_seconds: |_, _| OFTEN_SECONDS },
     Care { what: "withdrawn", run: withdrawn::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "erasures", run: erasures::run, every_seconds: |o, _| o.visits_every_seconds },
+    Care { what: "released", run: released::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "quota", run: quota::run, every_seconds: quota::every_seconds },
     Care { what: "choices", run: choices::run, every_seconds: |_, _| choices::EVERY_SECONDS },
     Care { what: "retention", run: retention::run, every_seconds: |o, _| o.retention_every_seconds },

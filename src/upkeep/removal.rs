@@ -11,9 +11,10 @@ use crate::domain::visit::Visit;
 use crate::domain::visitor::Visitor;
 use crate::store::ages::{self, FrozenAge};
 use crate::store::events::Aged;
+use crate::store::restrictions::Held;
 use crate::store::{
-    ReadTx, WriteTx, codes, cursors, decisions, denials, departed, events, floors, frozen, holes, identities, personal,
-    sessions, tallies, visitors, visits,
+    ReadTx, WriteTx, again, codes, cursors, decisions, denials, departed, events, floors, frozen, holes, identities,
+    personal, restrictions, sessions, tallies, visitors, visits,
 };
 use crate::upkeep::loss::Lost;
 
@@ -25,8 +26,8 @@ const STEP_MIN: i64 = 64;
 pub(in crate::upkeep) const STEP_MAX: i64 = 1_000;
 /// Rows that one event, line or tie needs at the most: itself, its hole or its identity, its page.
 const ONE: i64 = 3;
-/// Floors of a visitor, one per purpose, and the visitor itself, and its note of departure.
-const FAREWELL: i64 = 34;
+/// Floors of a visitor, one per purpose, and the visitor itself, its restriction, and its note of departure.
+const FAREWELL: i64 = 35;
 
 /// How far everything has been acknowledged, per lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +101,8 @@ pub(in crate::upkeep) struct Removal<'a, 'c> {
     room: i64,
     gone: Gone,
     lost: Lost,
+    /// Only kept: neither age nor want of space nor a withdrawal removes what is under restriction (GDPR Art. 18(2)).
+    held: Held,
 }
 
 impl<'a, 'c> Removal<'a, 'c> {
@@ -112,7 +115,9 @@ impl<'a, 'c> Removal<'a, 'c> {
     ) -> Result<Self> {
         tx.settle()?;
         let room = rows.clamp(STEP_MIN, STEP_MAX - RECORDS);
-        Ok(Removal { tx, reason, delivered, began: tx.changes(), room, gone: Gone::default(), lost: Lost::default() })
+        let held = if reason == HoleReason::Erased { Held::default() } else { restrictions::held(tx)? };
+        let (gone, lost) = (Gone::default(), Lost::default());
+        Ok(Removal { tx, reason, delivered, began: tx.changes(), room, gone, lost, held })
     }
 
     /// The transaction it removes in.
@@ -132,7 +137,11 @@ impl<'a, 'c> Removal<'a, 'c> {
 
     /// Removes an event and its personal fields; false = no room left, the event is still there.
     pub(in crate::upkeep) fn event(&mut self, e: &Aged) -> Result<bool> {
-        let room = self.left() - ONE;
+        if self.held.visits.contains(&e.visit_id) {
+            return Ok(true);
+        }
+        let again = again::of_event(self.tx, e.seq)?;
+        let room = self.left() - ONE - 2 * i64::try_from(again.len()).unwrap_or(STEP_MAX);
         if room < 1 {
             return Ok(false);
         }
@@ -141,8 +150,15 @@ impl<'a, 'c> Removal<'a, 'c> {
             return Ok(false);
         }
         self.hole(e.lane, e.seq)?;
+        for (seq, lane) in &again {
+            self.hole(*lane, *seq)?;
+        }
+        if !again.is_empty() {
+            let numbers = again::delete_of(self.tx, e.seq)?;
+            self.count(numbers);
+        }
         if !e.exempt {
-            self.miss(e.lane, e.seq, e.received);
+            self.miss(e.lane, again.last().map_or(e.seq, |(seq, _)| *seq), e.received);
         }
         events::delete(self.tx, e.seq)?;
         self.gone.events += 1;
@@ -164,6 +180,9 @@ impl<'a, 'c> Removal<'a, 'c> {
     /// Removes all that hangs on a visit, then the visit; false = no room left, some of it is still there.
     pub(in crate::upkeep) fn visit(&mut self, visit: &Visit) -> Result<bool> {
         let tx = self.tx;
+        if self.held.visits.contains(&visit.id) {
+            return Ok(true);
+        }
         for event in events::of_visit(tx, visit.id, self.left())? {
             if !self.event(&event)? {
                 return Ok(false);
@@ -234,6 +253,9 @@ impl<'a, 'c> Removal<'a, 'c> {
 
     /// Removes personal fields of a visitor at or below a number; false = no room left.
     pub(in crate::upkeep) fn fields(&mut self, visitor_id: i64, upto: Seq) -> Result<bool> {
+        if self.held.visitors.contains(&visitor_id) {
+            return Ok(true);
+        }
         let room = self.left();
         Ok(room > 0 && self.count(personal::delete_upto(self.tx, visitor_id, upto, room)?) < room)
     }
@@ -241,6 +263,9 @@ impl<'a, 'c> Removal<'a, 'c> {
     /// Removes a visitor of whom no visit is left; the decisions stay. False = no room left.
     pub(in crate::upkeep) fn visitor(&mut self, visitor: &Visitor) -> Result<bool> {
         let tx = self.tx;
+        if self.held.visitors.contains(&visitor.id) {
+            return Ok(true);
+        }
         if !self.fields(visitor.id, Seq(i64::MAX))? {
             return Ok(false);
         }
@@ -256,6 +281,7 @@ impl<'a, 'c> Removal<'a, 'c> {
             departed::note(tx, visitor.visitor_ref, visitor.last_seen)?;
         }
         floors::delete_of_visitor(tx, visitor.id)?;
+        restrictions::delete(tx, visitor.id)?;
         visitors::delete(tx, visitor.id)?;
         self.gone.visitors += 1;
         Ok(true)

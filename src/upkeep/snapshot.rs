@@ -5,14 +5,14 @@
 use crate::base::error::Result;
 use crate::base::id::{Salt, uuid_text};
 use crate::base::time::Millis;
-use crate::domain::body::VisitBody;
+use crate::domain::body::{self, VisitBody};
 use crate::domain::event::Lane;
 use crate::domain::line::LineKind;
 use crate::domain::referrer;
 use crate::domain::stored::PageRow;
 use crate::domain::visit::{EndReason, Visit};
 use crate::store::frozen::{self, FrozenRow};
-use crate::store::{ReadTx, WriteTx, agents, identities, pages, sessions, visitors, visits};
+use crate::store::{ReadTx, WriteTx, agents, identities, lines, pages, sessions, visitors, visits};
 
 /// Rows that one snapshot changes at the most: line, visit, session, identity.
 const ROWS_EACH: i64 = 4;
@@ -34,7 +34,12 @@ fn one(tx: &WriteTx<'_>, visit: &Visit, (ended, reason): (Millis, EndReason)) ->
     let seq = tx.next_seq();
     // what is kept under an exemption never leaves: no line is made of it
     if !visit.rights.exempt {
-        let inside = inside(tx, visit, ended, reason)?;
+        let mut inside = inside(tx, visit, ended, reason)?;
+        if let Some(epoch_id) = frozen::epoch_of(tx, visit.snapshot_seq)? {
+            let own = lines::origin(tx, tx.identity().epoch_id)?;
+            let replaces = body::replaces(visit.snapshot_seq, lines::origin(tx, epoch_id)?, own);
+            inside.insert_str(inside.len() - 1, &replaces);
+        }
         frozen::insert(
             tx,
             &FrozenRow {

@@ -6,6 +6,7 @@ use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::domain::consent::Purposes;
 use crate::domain::line::HoleReason;
+use crate::domain::visitor::Visitor;
 use crate::store::{WriteTx, ages, floors, frozen, identities, visitors, visits};
 use crate::upkeep::removal::{Delivered, Removal};
 use crate::upkeep::{Report, Round};
@@ -16,19 +17,18 @@ const FLOORS: i64 = 100;
 /// How far the floors of a purpose were worked through: floor and visitor. Later decisions set higher floors.
 pub(in crate::upkeep) type Mark = (Seq, i64);
 
-/// The purposes whose floors remove rows, with the step that does it.
-type Clear = fn(&WriteTx<'_>, i64, Seq, i64) -> Result<Part>;
-const CLEARED: [(Purposes, Clear); 2] = [(Purposes::MEASURE, everything), (Purposes::PERSONAL, personal)];
+/// The purposes whose floors remove rows.
+const CLEARED: [Purposes; 2] = [Purposes::MEASURE, Purposes::PERSONAL];
 
 /// What one step came to.
-struct Part {
-    rows: i64,
-    done: bool,
+pub(in crate::upkeep) struct Part {
+    pub(in crate::upkeep) rows: i64,
+    pub(in crate::upkeep) done: bool,
 }
 
 pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {
     let mut rows = 0;
-    for (place, (purpose, clear)) in CLEARED.into_iter().enumerate() {
+    for (place, purpose) in CLEARED.into_iter().enumerate() {
         let mut mark = round.up.marks(|marks| marks[place]);
         'floors: loop {
             let behind = round.up.store().read(|tx| floors::behind(tx, purpose, mark, FLOORS))?;
@@ -40,7 +40,7 @@ pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {
                     if !round.go_on() {
                         break 'floors;
                     }
-                    let part = round.step(move |tx, limit| clear(tx, visitor_id, floor, limit))?;
+                    let part = round.step(move |tx, limit| clear(tx, (purpose, visitor_id, floor), limit))?;
                     rows += part.rows;
                     if part.done {
                         break;
@@ -54,16 +54,31 @@ pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {
     Ok(Report { rows: u64::try_from(rows).unwrap_or(0), note: String::new() })
 }
 
+/// One step at a floor of a visitor. Under restriction nothing goes: its release comes back to it (`released.rs`).
+pub(in crate::upkeep) fn clear(
+    tx: &WriteTx<'_>,
+    (purpose, visitor_id, floor): (Purposes, i64, Seq),
+    limit: i64,
+) -> Result<Part> {
+    let nothing = Part { rows: 0, done: true };
+    let Some(visitor) = visitors::get(tx, visitor_id)?.filter(|v| !v.standing.restricted) else { return Ok(nothing) };
+    if purpose == Purposes::PERSONAL {
+        personal(tx, visitor_id, floor, limit)
+    } else {
+        everything(tx, &visitor, floor, limit)
+    }
+}
+
 /// One step at a visitor without the right to measure.
-fn everything(tx: &WriteTx<'_>, visitor_id: i64, floor: Seq, limit: i64) -> Result<Part> {
-    let Some(visitor) = visitors::get(tx, visitor_id)? else { return Ok(Part { rows: 0, done: true }) };
+fn everything(tx: &WriteTx<'_>, visitor: &Visitor, floor: Seq, limit: i64) -> Result<Part> {
+    let visitor_id = visitor.id;
     // holes are written whatever was acknowledged: files not yet taken are rendered again
     let mut removal = Removal::begin(tx, HoleReason::Withdrawn, Delivered::default(), limit)?;
     let mut done = rows_below(tx, &mut removal, visitor_id, floor)?;
     let gone_for_good =
         !visitor.standing.granted.has(Purposes::MEASURE) && visitor.standing.denied.has(Purposes::MEASURE);
     if done && gone_for_good && !visitors::any_visit(tx, visitor_id)? {
-        done = removal.visitor(&visitor)?;
+        done = removal.visitor(visitor)?;
     }
     let gone = removal.finish("withdrawn")?;
     Ok(Part { rows: gone.sum(), done })

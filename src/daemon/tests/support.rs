@@ -59,7 +59,7 @@ impl World {
         World::with(measure_by_interest)
     }
 
-    fn house(&self) -> &House {
+    pub fn house(&self) -> &House {
         self.house.as_ref().unwrap()
     }
 

@@ -369,6 +369,7 @@ fn nothing_is_kept_without_measure_nor_for_a_purpose_without_basis_or_grant() {
         let only = |on: bool, set: Purposes| if on { set } else { NONE };
         let spice = dice.set().without(M.with(P));
         let state = Standing {
+            restricted: false,
             granted: only(bit(case, 4), M).with(only(bit(case, 5), P)).with(spice),
             denied: only(bit(case, 6), M).with(only(bit(case, 7), P)),
             consent_seq: Seq(1),
@@ -437,4 +438,51 @@ fn random_histories_never_leave_a_yes_beside_a_no() {
 
 fn only_sometimes(dice: &mut Dice) -> Purposes {
     if dice.below(2) == 0 { M } else { NONE }
+}
+
+#[test]
+fn an_objection_takes_what_rests_on_interest_and_direct_marketing_absolutely() {
+    let site = gate(&[
+        (M, LawfulBasis::Contract),
+        (P, LawfulBasis::LegitimateInterest),
+        (Purposes::MARKETING, LawfulBasis::Contract),
+    ]);
+    let change = decided(Action::Object, Purposes::NONE, &Standing::default(), &site.bases);
+    assert_eq!(change.standing.denied, P.with(Purposes::DIRECT_MARKETING));
+    let ask = Ask {
+        at: NOW,
+        first_seen: None,
+        standing: Some(&change.standing),
+        denials: &[],
+        signals: Signals::default(),
+        claim: None,
+    };
+    let Verdict::Keep { purposes, .. } = site.evaluate(&ask) else { panic!("measured by contract") };
+    assert!(purposes.has(M) && !purposes.any(P.with(Purposes::DIRECT_MARKETING)), "{purposes:?}");
+    let only = decided(Action::Object, M.with(P), &Standing::default(), &site.bases);
+    assert_eq!((only.stands, only.standing.denied), (M, P), "a contract stands");
+}
+
+#[test]
+fn restriction_and_release_touch_no_purpose() {
+    let table = BasisTable::default();
+    let granted = Standing { granted: M, ..Standing::default() };
+    let change = decided(Action::Restrict, Purposes::NONE, &granted, &table);
+    assert_eq!(
+        (change.restricts, change.current, change.floors, change.standing.granted),
+        (Some(true), true, Purposes::NONE, M)
+    );
+    let ask = Ask {
+        at: NOW,
+        first_seen: None,
+        standing: Some(&change.standing),
+        denials: &[],
+        signals: Signals::default(),
+        claim: None,
+    };
+    assert_eq!(Gate::default().evaluate(&ask), Verdict::Refuse(Refusal::Restricted));
+    let again = decided(Action::Restrict, Purposes::NONE, &change.standing, &table);
+    assert_eq!((again.restricts, again.current), (None, false));
+    let released = decided(Action::Release, Purposes::NONE, &change.standing, &table);
+    assert_eq!((released.restricts, released.standing.restricted), (Some(false), false));
 }

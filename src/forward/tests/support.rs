@@ -188,6 +188,7 @@ fn new_visitor(tx: &WriteTx<'_>, site_id: i64, seq: Seq, key: ClientId, rights: 
         event_count: 0,
         standing: Standing::default(),
         measure_floor: Seq(0),
+        restricted_upto: Seq(0),
         floors: Purposes::NONE,
         disclosed: false,
         rights,

@@ -41,7 +41,8 @@ pub fn shape_attached(raw: RawDecision<'_>, origin: &Origin<'_>, limits: &Limits
 }
 
 fn decision(mut raw: RawDecision<'_>, site: &Site, limits: &Limits) -> Shaped<Decision> {
-    let action = raw.action.take().ok_or_else(|| Invalid::new("action", "is missing: give, refuse or withdraw"))?;
+    let action =
+        raw.action.take().ok_or_else(|| Invalid::new("action", "is missing: give, refuse, withdraw or object"))?;
     let action: Action = word("action", &action)?;
     let words = raw.purposes.take().unwrap_or_default();
     let purposes = purposes("purposes", &words, site)?;

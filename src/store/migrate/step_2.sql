@@ -455,3 +455,37 @@ CREATE TABLE erasure_targets (
   evidence   BLOB    CHECK (length(evidence) = 32),
   PRIMARY KEY (erasure_id, target)
 ) STRICT, WITHOUT ROWID;
+
+ALTER TABLE refusals ADD COLUMN restricted INTEGER NOT NULL DEFAULT 0 CHECK (restricted IN (0, 1));
+
+CREATE TABLE restrictions (
+  visitor   INTEGER PRIMARY KEY REFERENCES visitors (visitor_id),
+  since_seq INTEGER NOT NULL,
+  upto_seq  INTEGER NOT NULL,
+  resent    INTEGER NOT NULL CHECK (resent IN (0, 1))
+) STRICT;
+
+CREATE TABLE again (
+  seq      INTEGER PRIMARY KEY,
+  lane     INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  epoch_id INTEGER NOT NULL,
+  of_seq   INTEGER NOT NULL REFERENCES events (seq),
+  replaces INTEGER NOT NULL,
+  flags    INTEGER NOT NULL,
+  salt     BLOB    NOT NULL CHECK (length(salt) = 12)
+) STRICT;
+CREATE INDEX again_of ON again (of_seq, seq);
+
+CREATE TABLE stale (
+  epoch_id  INTEGER NOT NULL,
+  lane      INTEGER NOT NULL,
+  batch_no  INTEGER NOT NULL,
+  since_seq INTEGER NOT NULL,
+  PRIMARY KEY (epoch_id, lane, batch_no)
+) STRICT, WITHOUT ROWID;
+
+DROP VIEW visible_visits;
+CREATE VIEW visible_visits AS
+  SELECT v.* FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id
+  WHERE v.visit_id > w.measure_floor
+    AND NOT EXISTS (SELECT 1 FROM restrictions r WHERE r.visitor = w.visitor_id AND r.upto_seq = 9007199254740991);

@@ -40,6 +40,7 @@ fn visitor(site_id: i64, seq: Seq, key: &str) -> Visitor {
         event_count: 0,
         standing,
         measure_floor: Seq(0),
+        restricted_upto: Seq(0),
         floors: Purposes::NONE,
         disclosed: false,
         rights: Rights::default(),

@@ -361,6 +361,7 @@ fn visitor(site_id: i64, key: &ClientId) -> crate::domain::visitor::Visitor {
         event_count: 0,
         standing: crate::domain::consent::Standing::default(),
         measure_floor: Seq(0),
+        restricted_upto: Seq(0),
         floors: crate::domain::consent::Purposes::NONE,
         disclosed: false,
         rights: Rights::default(),

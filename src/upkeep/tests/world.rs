@@ -221,6 +221,7 @@ fn visitor(tx: &WriteTx<'_>, site_id: i64, key: &ClientId) -> Visitor {
         event_count: 1,
         standing: Standing { granted: rights().flags, ..Standing::default() },
         measure_floor: Seq(0),
+        restricted_upto: Seq(0),
         floors: Purposes::NONE,
         disclosed: false,
         rights: Rights::default(),
