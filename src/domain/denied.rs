@@ -5,6 +5,8 @@
 //! A list of words is no understanding: it keeps out what is named plainly in English, German or French, in addresses, titles,
 //! searches, names and values. Sites about such matters switch it off, on a lawful basis of their own.
 
+use std::borrow::Cow;
+
 use crate::base::error::{Error, Result};
 use crate::domain::address::Address;
 use crate::domain::campaign::Campaign;
@@ -49,6 +51,21 @@ pub struct DenyList {
     whole: Vec<String>,
     /// Sorted, and none begins with another.
     begins: Vec<String>,
+    /// All of them, sorted, and whether each is a beginning.
+    all: Vec<(String, bool)>,
+    /// Which of `all` begin with two letters (`place`): nearly every word of a text is done with after its second.
+    pairs: Vec<std::ops::Range<usize>>,
+    /// A word begins otherwise.
+    odd: bool,
+}
+
+/// Letters from a to z.
+const LETTERS: usize = 26;
+
+/// The place of two small letters in `pairs`.
+fn place(first: u8, second: u8) -> Option<usize> {
+    let letter = |b: u8| b.is_ascii_lowercase().then(|| usize::from(b - b'a'));
+    Some(letter(first)? * LETTERS + letter(second)?)
 }
 
 impl DenyList {
@@ -84,7 +101,19 @@ impl DenyList {
         begins.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
         whole.sort();
         whole.dedup();
-        Ok(DenyList { whole, begins })
+        let mut all: Vec<(String, bool)> = whole.iter().map(|word| (word.clone(), false)).collect();
+        all.extend(begins.iter().map(|word| (word.clone(), true)));
+        all.sort();
+        let place_of = |word: &str| word.as_bytes().get(..2).and_then(|two| place(two[0], two[1]));
+        let odd = all.iter().any(|(word, _)| place_of(word).is_none());
+        let mut pairs = vec![0..0; LETTERS * LETTERS];
+        for (at, (word, _)) in all.iter().enumerate() {
+            if let Some(place) = place_of(word) {
+                let begin = if pairs[place].is_empty() { at } else { pairs[place].start };
+                pairs[place] = begin..at + 1;
+            }
+        }
+        Ok(DenyList { whole, begins, all, pairs, odd })
     }
 
     /// A list without words: nothing is left out.
@@ -94,10 +123,41 @@ impl DenyList {
 
     /// Does a text hold a word of the list?
     pub fn holds(&self, text: &str) -> bool {
-        if self.whole.is_empty() && self.begins.is_empty() {
+        if self.all.is_empty() {
             return false;
         }
-        let words = words_of(text);
+        if text.is_ascii() && !self.odd {
+            return self.ascii_holds(text.as_bytes());
+        }
+        self.among(&words_of(text))
+    }
+
+    /// The same for ASCII, without taking the text apart.
+    fn ascii_holds(&self, text: &[u8]) -> bool {
+        let (mut inside, mut small) = (false, false);
+        for (at, byte) in text.iter().enumerate() {
+            if !byte.is_ascii_alphabetic() {
+                inside = false;
+                continue;
+            }
+            let begins = !inside || (small && byte.is_ascii_uppercase());
+            (inside, small) = (true, byte.is_ascii_lowercase());
+            if !begins {
+                continue;
+            }
+            let second = text[at + 1..].iter().find(|b| b.is_ascii_alphabetic());
+            let Some(place) = second.and_then(|b| place(byte.to_ascii_lowercase(), b.to_ascii_lowercase())) else {
+                continue;
+            };
+            let known = self.all.get(self.pairs[place].clone()).unwrap_or_default();
+            if known.iter().any(|(word, beginning)| fits(word.as_bytes(), *beginning, &text[at..])) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn among(&self, words: &[String]) -> bool {
         (0..words.len()).any(|at| {
             let mut joined = String::new();
             words[at..].iter().take(TOGETHER_MAX).any(|word| {
@@ -118,7 +178,7 @@ impl DenyList {
 
     /// Leaves out of an event what holds a word of the list, and says in `denied` which fields: never the word.
     pub fn screen(&self, event: &mut Event) {
-        if self.whole.is_empty() && self.begins.is_empty() {
+        if self.all.is_empty() {
             return;
         }
         let mut denied = Vec::new();
@@ -201,6 +261,9 @@ impl DenyList {
 
     /// A path with a star for each part that holds a word; `None` where there is none.
     fn path(&self, path: &str) -> Option<String> {
+        if !self.holds(&decoded(path)) {
+            return None; // then no part of it does
+        }
         let parts: Vec<&str> = path.split('/').collect();
         let held: Vec<bool> = parts.iter().map(|part| self.holds(&decoded(part))).collect();
         held.contains(&true).then(|| {
@@ -211,6 +274,9 @@ impl DenyList {
 
     /// A query without the parameters that hold a word, in name or value; `None` where there is none.
     fn query(&self, query: &str) -> Option<String> {
+        if !self.holds(&decoded(query)) {
+            return None; // then no parameter does
+        }
         let pairs: Vec<&str> = query.split('&').collect();
         let kept: Vec<&str> = pairs.iter().copied().filter(|pair| !self.holds(&decoded(pair))).collect();
         (kept.len() < pairs.len()).then(|| kept.join("&"))
@@ -218,9 +284,9 @@ impl DenyList {
 }
 
 /// A part of an address without percent signs; `+` is a space.
-fn decoded(text: &str) -> String {
-    if !text.contains(['%', '+']) {
-        return text.to_owned();
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|b| b == b'%' || b == b'+') {
+        return text.into();
     }
     let (mut out, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let [first, more @ ..] = rest {
@@ -235,7 +301,33 @@ fn decoded(text: &str) -> String {
             _ => out.push(*first),
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8_lossy(&out).into_owned().into()
+}
+
+/// Does a text, at the beginning of one of its words, hold a known word, or begin with it? Words stand together as in `among`.
+fn fits(known: &[u8], beginning: bool, text: &[u8]) -> bool {
+    let (mut found, mut words, mut inside, mut small) = (0, 1, true, false);
+    for (at, byte) in text.iter().enumerate() {
+        if !byte.is_ascii_alphabetic() {
+            inside = false;
+            continue;
+        }
+        if at > 0 && (!inside || (small && byte.is_ascii_uppercase())) {
+            words += 1;
+            if found == known.len() || words > TOGETHER_MAX {
+                return found == known.len();
+            }
+        }
+        if known.get(found) != Some(&byte.to_ascii_lowercase()) {
+            return false;
+        }
+        found += 1;
+        if beginning && found == known.len() {
+            return true;
+        }
+        (inside, small) = (true, byte.is_ascii_lowercase());
+    }
+    found == known.len()
 }
 
 /// The words of a text: runs of letters, small, without accents; a capital behind a small letter begins another.

@@ -147,3 +147,35 @@ fn each_field_that_holds_a_word_is_left_out_and_named() {
     assert_eq!(event.attributes, [pair("size", "7")]);
     assert_eq!((event.personal.traits, event.personal.form), (vec![pair("givenName", "Ann")], vec![]));
 }
+
+/// The short way for ASCII finds what taking the text apart finds.
+#[test]
+fn both_ways_of_looking_agree() {
+    let seed = u64::from_be_bytes(crate::base::id::random_bytes()) | 1;
+    let mut state = seed;
+    let mut below = |n: usize| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
+    };
+    let list = DenyList::new(&["casino".to_owned(), "gamb*".to_owned()]).unwrap();
+    let joints = ["", " ", "-", "_", "/", "1", "&a=", "s", "S", "x"];
+    let mut found = 0;
+    for _ in 0..30_000 {
+        let mut text = String::new();
+        for _ in 0..1 + below(4) {
+            let (word, _) = &list.all[below(list.all.len())];
+            let cut = [0, word.len(), word.len(), below(word.len())][below(4)];
+            let split = below(word.len());
+            let (a, b) = word[..cut.max(1)].split_at(split.min(cut.max(1)));
+            let spelled = [format!("{a}{b}"), format!("{a} {b}"), format!("{a}{}", b.to_uppercase()), a.to_uppercase()];
+            text.push_str(&spelled[below(4)]);
+            text.push_str(joints[below(joints.len())]);
+        }
+        let slow = list.among(&words_of(&text));
+        assert_eq!(list.holds(&text), slow, "{text:?} (seed {seed})");
+        found += usize::from(slow);
+    }
+    assert!((3_000..29_000).contains(&found), "{found} of 30,000 (seed {seed})");
+}
