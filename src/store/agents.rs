@@ -1,5 +1,5 @@
 //! The `agents` table: user agents, parsed once. Must never parse one itself.
-//! Invariant: a user agent has one row while any visit refers to it; no visit that does began [`NOTED_EVERY`] numbers or
+//! Invariant: a user agent has one row while any visit refers to it; no visit that does began `NOTED_EVERY` numbers or
 //! more behind the note of its last use.
 
 use rusqlite::OptionalExtension;
