@@ -92,10 +92,11 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
             }
         }
         let warnings = checked.findings.len() - errors;
+        let many = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         out.line(&match (errors, warnings) {
             (0, 0) => "ok".to_owned(),
-            (0, _) => format!("ok, with {warnings} warnings"),
-            _ => format!("{errors} errors, {warnings} warnings: wayside would not start"),
+            (0, _) => format!("ok, with {}", many(warnings, "warning")),
+            _ => format!("{}, {}: wayside would not start", many(errors, "error"), many(warnings, "warning")),
         })?;
     }
     Ok(if errors == 0 { 0 } else { 78 })
