@@ -279,16 +279,15 @@ fn parts(url: &Url, bare: bool) -> Address {
 /// What can be registered of a host by the public suffix list: `shop.example.co.uk` gives `example.co.uk`. The host itself,
 /// in lower case, where there is no such thing: IP addresses, single labels, public suffixes such as `github.io`.
 pub fn registrable_domain(host: &str) -> String {
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let mut host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     // an IPv4 address ends in a digit, which no top-level domain does; IPv6 stands in brackets or holds colons
-    let numeric = host.ends_with(|c: char| c.is_ascii_digit()) || host.contains(':');
+    let numeric = host.ends_with(|c: char| c.is_ascii_digit()) || host.bytes().any(|b| b == b':');
     if host.starts_with('[') || numeric && host.parse::<IpAddr>().is_ok() {
         return host;
     }
-    match suffix::registrable(&host).map(str::len) {
-        Some(length) if length < host.len() => host[host.len() - length..].to_owned(),
-        _ => host,
-    }
+    let above = suffix::registrable(&host).map_or(0, |domain| host.len() - domain.len());
+    host.drain(..above);
+    host
 }
 
 /// A path with what looks like a name, a number or a token replaced by `*`, so that counters hold no person: segments with

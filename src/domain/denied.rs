@@ -53,19 +53,47 @@ pub struct DenyList {
     begins: Vec<String>,
     /// All of them, sorted, and whether each is a beginning.
     all: Vec<(String, bool)>,
-    /// Which of `all` begin with two letters (`place`): nearly every word of a text is done with after its second.
+    /// Which of `all` begin with two letters (`place`).
     pairs: Vec<std::ops::Range<usize>>,
+    /// Their third letters, a bit for each: nearly every word of a text is done with after its third.
+    thirds: Vec<u32>,
     /// A word begins otherwise.
     odd: bool,
 }
 
 /// Letters from a to z.
 const LETTERS: usize = 26;
+/// A letter that is a capital.
+const CAPITAL: u8 = 32;
 
-/// The place of two small letters in `pairs`.
+/// What a byte is: the number of its letter from 1 to 26, with [`CAPITAL`] where it is one; 0 = no letter.
+static LETTER: [u8; 256] = {
+    let mut out = [0; 256];
+    let mut n = 0;
+    while n < LETTERS {
+        out[b'a' as usize + n] = n as u8 + 1;
+        out[b'A' as usize + n] = (n as u8 + 1) | CAPITAL;
+        n += 1;
+    }
+    out
+};
+
+fn letter(byte: u8) -> u8 {
+    LETTER[usize::from(byte)]
+}
+
+/// The place of two letters in `pairs`, whether capital or small.
 fn place(first: u8, second: u8) -> Option<usize> {
-    let letter = |b: u8| b.is_ascii_lowercase().then(|| usize::from(b - b'a'));
-    Some(letter(first)? * LETTERS + letter(second)?)
+    let number = |byte: u8| usize::from(letter(byte) & !CAPITAL).checked_sub(1);
+    Some(number(first)? * LETTERS + number(second)?)
+}
+
+/// The bit of a third letter; all of them where a word has no third, or none of the alphabet.
+fn third(word: &[u8]) -> u32 {
+    match word.get(2).map_or(0, |byte| letter(*byte) & !CAPITAL) {
+        0 => u32::MAX,
+        number => 1 << number,
+    }
 }
 
 impl DenyList {
@@ -107,13 +135,15 @@ impl DenyList {
         let place_of = |word: &str| word.as_bytes().get(..2).and_then(|two| place(two[0], two[1]));
         let odd = all.iter().any(|(word, _)| place_of(word).is_none());
         let mut pairs = vec![0..0; LETTERS * LETTERS];
+        let mut thirds = vec![0; LETTERS * LETTERS];
         for (at, (word, _)) in all.iter().enumerate() {
             if let Some(place) = place_of(word) {
                 let begin = if pairs[place].is_empty() { at } else { pairs[place].start };
                 pairs[place] = begin..at + 1;
+                thirds[place] |= third(word.as_bytes());
             }
         }
-        Ok(DenyList { whole, begins, all, pairs, odd })
+        Ok(DenyList { whole, begins, all, pairs, thirds, odd })
     }
 
     /// A list without words: nothing is left out.
@@ -134,27 +164,30 @@ impl DenyList {
 
     /// The same for ASCII, without taking the text apart.
     fn ascii_holds(&self, text: &[u8]) -> bool {
-        let (mut inside, mut small) = (false, false);
+        let mut before = 0;
         for (at, byte) in text.iter().enumerate() {
-            if !byte.is_ascii_alphabetic() {
-                inside = false;
-                continue;
-            }
-            let begins = !inside || (small && byte.is_ascii_uppercase());
-            (inside, small) = (true, byte.is_ascii_lowercase());
-            if !begins {
-                continue;
-            }
-            let second = text[at + 1..].iter().find(|b| b.is_ascii_alphabetic());
-            let Some(place) = second.and_then(|b| place(byte.to_ascii_lowercase(), b.to_ascii_lowercase())) else {
-                continue;
-            };
-            let known = self.all.get(self.pairs[place].clone()).unwrap_or_default();
-            if known.iter().any(|(word, beginning)| fits(word.as_bytes(), *beginning, &text[at..])) {
+            let now = letter(*byte);
+            let begins = now != 0 && (before == 0 || before & CAPITAL < now & CAPITAL);
+            before = now;
+            if begins && self.begins_with(&text[at..]) {
                 return true;
             }
         }
         false
+    }
+
+    /// Does a text that begins with a letter begin with a known word?
+    fn begins_with(&self, text: &[u8]) -> bool {
+        if let [first, second, more, ..] = text
+            && let (Some(place), 1..) = (place(*first, *second), letter(*more))
+            && self.thirds[place] & 1 << (letter(*more) & !CAPITAL) == 0
+        {
+            return false; // nearly every word ends here
+        }
+        let second = text[1..].iter().find(|byte| letter(**byte) != 0);
+        let Some(place) = second.and_then(|second| place(text[0], *second)) else { return false };
+        let known = self.all.get(self.pairs[place].clone()).unwrap_or_default();
+        known.iter().any(|(word, beginning)| fits(word.as_bytes(), *beginning, text))
     }
 
     fn among(&self, words: &[String]) -> bool {
@@ -285,7 +318,7 @@ impl DenyList {
 
 /// A part of an address without percent signs; `+` is a space.
 fn decoded(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|b| b == b'%' || b == b'+') {
+    if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
         return text.into();
     }
     let (mut out, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());

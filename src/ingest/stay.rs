@@ -31,8 +31,8 @@ pub(in crate::ingest) fn attribute_values(list: &[Attribute]) -> Option<String> 
     object(list.iter().map(|a| (a.name.as_str(), a.value.as_str())))
 }
 
-fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
-    let mut out = String::new();
+fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Option<String> {
+    let mut out = String::with_capacity(pairs.clone().map(|(name, value)| name.len() + value.len() + 6).sum());
     for (name, value) in pairs {
         out.push(if out.is_empty() { '{' } else { ',' });
         quote(&mut out, name);
@@ -47,7 +47,6 @@ fn quote(out: &mut String, text: &str) {
     if text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {
         return out.push_str(&json(&text));
     }
-    out.reserve(text.len() + 16);
     out.push('"');
     out.push_str(text);
     out.push('"');
