@@ -11,7 +11,7 @@ pub mod verify;
 
 use crate::base::digest::Hash;
 use crate::base::error::{Error, Result};
-use crate::base::id::{ClientId, Seq, VisitorRef};
+use crate::base::id::{ClientId, Seq};
 use crate::base::time::Millis;
 use crate::domain::clock;
 use crate::domain::code::Code;
@@ -309,22 +309,10 @@ fn welcome(tx: &WriteTx<'_>, seat: &Seat, key: &ClientId, received: Millis, befo
     let seq = tx.next_seq();
     let denied = before.iter().fold(Purposes::NONE, |set, d| set.with(d.purposes));
     let visitor = Visitor {
-        id: seq.0,
-        site_id: seat.id,
-        key: key.clone(),
-        visitor_ref: VisitorRef::mint(),
-        first_seq: seq,
-        first_seen: received,
-        last_seen: received,
-        visit_count: 0,
-        page_count: 0,
-        event_count: 0,
         standing: Standing { denied, ..Standing::default() },
-        measure_floor: Seq(0),
-        restricted_upto: Seq(0),
         floors: denied,
-        disclosed: false,
         rights: Rights { flags: Purposes::NONE, basis_id: seat.basis_id, ..Rights::default() },
+        ..Visitor::new(seat.id, key.clone(), seq, received)
     };
     visitors::keep(tx, visitor.clone());
     visits::none_yet(tx, visitor.id);

@@ -1,7 +1,7 @@
 //! Notices and receipts as pages that can be read on a screen and printed. Must never hold a script, nor fetch anything.
 //! Invariant: what stands in a page is text; nothing of it can become markup.
 
-use crate::base::text::hex;
+use crate::base::text::{escape_html, hex};
 use crate::domain::notice::{Notice, Role};
 use crate::store::notices::{Body, NoticeRow};
 
@@ -11,25 +11,9 @@ table{border-collapse:collapse;width:100%}td,th{border:1px solid #767676;padding
 .fine{font-size:.8rem;overflow-wrap:anywhere}.code{font:600 1.4rem ui-monospace,monospace;letter-spacing:.1em}\
 svg{width:12rem;height:12rem}@media print{body{margin:0;max-width:none}}";
 
-/// Text inside a page.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 /// A whole page.
 pub fn whole(language: &str, title: &str, body: &str) -> String {
-    let (language, title) = (escape(language), escape(title));
+    let (language, title) = (escape_html(language), escape_html(title));
     format!(
         "<!doctype html>\n<html lang=\"{language}\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
          content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n<main>\n<h1>{title}</h1>\n{body}</main>\n\
@@ -44,11 +28,11 @@ pub(in crate::consent) fn say(language: &str, english: &'static str, german: &'s
 
 fn paragraph(text: &str) -> String {
     let parts = text.split("\n\n").filter(|part| !part.trim().is_empty());
-    parts.map(|part| format!("<p>{}</p>\n", escape(part.trim()))).collect()
+    parts.map(|part| format!("<p>{}</p>\n", escape_html(part.trim()))).collect()
 }
 
 fn section(title: &str, text: &str) -> String {
-    if text.trim().is_empty() { String::new() } else { format!("<h2>{}</h2>\n{}", escape(title), paragraph(text)) }
+    if text.trim().is_empty() { String::new() } else { format!("<h2>{}</h2>\n{}", escape_html(title), paragraph(text)) }
 }
 
 /// A stored notice.
@@ -56,7 +40,7 @@ pub fn notice(row: &NoticeRow) -> String {
     match &row.body {
         Body::Own(notice) => own(notice),
         Body::External(external) => {
-            let url = escape(&external.url);
+            let url = escape_html(&external.url);
             let link = if external.url.starts_with("https://") || external.url.starts_with("http://") {
                 format!("<p><a href=\"{url}\">{url}</a></p>\n")
             } else {
@@ -78,9 +62,9 @@ pub fn own(notice: &Notice) -> String {
             String::new()
         } else {
             let because = say(l, "Without consent, on the basis of", "Ohne Einwilligung, auf der Grundlage von");
-            format!(" <em>({because} {})</em>", escape(&basis_text(l, p.basis)))
+            format!(" <em>({because} {})</em>", escape_html(&basis_text(l, p.basis)))
         };
-        body.push_str(&format!("<dt>{}</dt>\n<dd>{}{basis}</dd>\n", escape(&p.title), escape(&p.text)));
+        body.push_str(&format!("<dt>{}</dt>\n<dd>{}{basis}</dd>\n", escape_html(&p.title), escape_html(&p.text)));
     }
     body.push_str("</dl>\n");
     body.push_str(&section(say(l, "Taking it back", "Zurücknehmen"), &notice.withdrawal));
@@ -95,19 +79,20 @@ pub fn own(notice: &Notice) -> String {
                 Role::ThirdParty => say(l, "for purposes of its own", "für eigene Zwecke"),
             };
             let country = if r.country.is_empty() { String::new() } else { format!(", {}", r.country) };
-            body.push_str(&format!("<li>{} ({role}{})</li>\n", escape(&r.name), escape(&country)));
+            body.push_str(&format!("<li>{} ({role}{})</li>\n", escape_html(&r.name), escape_html(&country)));
         }
         body.push_str("</ul>\n");
     }
     body.push_str(&format!("<h2>{}</h2>\n<p>", say(l, "Who answers for this", "Wer dafür verantwortlich ist")));
     let c = &notice.controller;
     let lines = [&c.name, &c.address, &c.email, &c.phone, &c.url, &c.dpo, &c.authority];
-    let lines: Vec<String> = lines.iter().filter(|text| !text.trim().is_empty()).map(|text| escape(text)).collect();
+    let lines: Vec<String> =
+        lines.iter().filter(|text| !text.trim().is_empty()).map(|text| escape_html(text)).collect();
     body.push_str(&format!("{}</p>\n", lines.join("<br>\n")));
     body.push_str(&format!(
         "<p class=\"fine\">{} {} &middot; SHA-256 {}</p>\n",
         say(l, "Version", "Fassung"),
-        escape(&notice.version),
+        escape_html(&notice.version),
         hex(&notice.digest())
     ));
     whole(l, &notice.title, &body)
@@ -132,7 +117,7 @@ mod tests {
     #[test]
     fn nothing_in_a_page_can_become_markup() {
         let evil = "<script>alert('\"&')</script>";
-        let escaped = escape(evil);
+        let escaped = escape_html(evil);
         assert!(!escaped.contains(['<', '>', '"', '\'']), "{escaped}");
         let mut external = crate::domain::notice::External {
             name: evil.to_owned(),

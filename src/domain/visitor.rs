@@ -59,6 +59,30 @@ pub struct Visitor {
     pub rights: Rights,
 }
 
+impl Visitor {
+    /// A visitor at first sight, by what has the number `seq`: nothing counted, nothing decided, no rights yet.
+    pub fn new(site_id: i64, key: ClientId, seq: Seq, at: Millis) -> Visitor {
+        Visitor {
+            id: seq.0,
+            site_id,
+            key,
+            visitor_ref: VisitorRef::mint(),
+            first_seq: seq,
+            first_seen: at,
+            last_seen: at,
+            visit_count: 0,
+            page_count: 0,
+            event_count: 0,
+            standing: Standing::default(),
+            measure_floor: Seq(0),
+            restricted_upto: Seq(0),
+            floors: Purposes::NONE,
+            disclosed: false,
+            rights: Rights::default(),
+        }
+    }
+}
+
 /// A sealed token that proves a client was handed this visitor id: `id.HMAC` (contract 2).
 /// The HMAC is over site and id, so it needs no storage.
 pub fn token(key: &crate::base::digest::HashKey, site: &str, visitor: &ClientId) -> String {

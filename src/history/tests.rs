@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::base::error::Kind;
-use crate::base::id::{ClientId, Salt, Seq, VisitorRef, uuid_text};
+use crate::base::id::{ClientId, Salt, Seq, uuid_text};
 use crate::base::time::{HOUR_MS, ManualClock, Millis};
 use crate::domain::clock::ClockState;
 use crate::domain::consent::{Purposes, Standing};
@@ -91,22 +91,12 @@ fn lay(tx: &WriteTx<'_>, key: &str, site: &str, views: i64, robot: bool) -> crat
         None => {
             let seq = tx.next_seq();
             Visitor {
-                id: seq.0,
-                site_id,
-                key,
-                visitor_ref: VisitorRef::mint(),
-                first_seq: seq,
-                first_seen: NOW,
-                last_seen: NOW,
                 visit_count: 1,
                 page_count: views,
                 event_count: views,
                 standing: Standing { granted: ALL, consent_seq: Seq(1), ..Standing::default() },
-                measure_floor: Seq(0),
-                restricted_upto: Seq(0),
-                floors: Purposes::NONE,
-                disclosed: false,
                 rights,
+                ..Visitor::new(site_id, key, seq, NOW)
             }
         }
     };

@@ -3,7 +3,7 @@
 //! Invariant: everything checkable is checked before the first write, so a commit group needs no savepoints.
 
 use crate::base::error::{Kind, Result};
-use crate::base::id::{ClientId, Salt, Seq, VisitorRef};
+use crate::base::id::{ClientId, Salt, Seq};
 use crate::base::time::{Date, Millis};
 use crate::domain::attributes;
 use crate::domain::choice;
@@ -277,22 +277,9 @@ fn new_visitor(tx: &WriteTx<'_>, seat: &Seat, ev: &Event, at: Millis, refused: O
     let seq = tx.next_seq();
     let denied = refused.map_or(Purposes::NONE, |r| r.purposes);
     let visitor = Visitor {
-        id: seq.0,
-        site_id: seat.id,
-        key: ev.visitor.clone().unwrap_or_else(|| ClientId::new("")),
-        visitor_ref: VisitorRef::mint(),
-        first_seq: seq,
-        first_seen: at,
-        last_seen: at,
-        visit_count: 0,
-        page_count: 0,
-        event_count: 0,
         standing: Standing { denied, ..Standing::default() },
-        measure_floor: Seq(0),
-        restricted_upto: Seq(0),
         floors: denied,
-        disclosed: false,
-        rights: Rights::default(),
+        ..Visitor::new(seat.id, ev.visitor.clone().unwrap_or_else(|| ClientId::new("")), seq, at)
     };
     visits::none_yet(tx, visitor.id);
     visitor

@@ -71,7 +71,7 @@ pub fn run(
         Ok(BackupReport { bytes: files::length(to)?, pages, attempts })
     });
     if done.is_err()
-        && let Err(left) = remove(&part)
+        && let Err(left) = files::remove_database(&part)
     {
         log::warn!("half a backup stays behind: {left}");
     }
@@ -88,7 +88,7 @@ fn attempts(
     let source = open::reader(&open::database_path(data_dir))?;
     let mut gives_way = true;
     for attempt in 1..=options.attempts_max {
-        remove(part)?;
+        files::remove_database(part)?;
         File::options()
             .write(true)
             .create_new(true)
@@ -106,7 +106,7 @@ fn attempts(
         }
         log::info!("the backup gave way and begins again");
         if gives_way && erasures::going_on(data_dir) {
-            remove(part)?; // it may hold whoever is being erased
+            files::remove_database(part)?; // it may hold whoever is being erased
             wait_for_erasure(data_dir);
             gives_way = false; // once: an erasure that waits for something else does not keep backups from being made
         }
@@ -202,24 +202,10 @@ fn finish(data_dir: &Path, part: &Path, to: &Path, log: &Path) -> Result<()> {
     files::write_whole(log, &bytes)?;
     let renamed = File::open(part).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(part, to));
     if let Err(error) = renamed {
-        remove(log)?; // else the next attempt would find its target taken
+        files::remove_database(log)?; // else the next attempt would find its target taken
         return Err(io(format_args!("writing {}", to.display()), error));
     }
     files::sync_dir(files::folder_of(to))
-}
-
-/// Removes a file this backup made, with what SQLite may have left beside it.
-fn remove(part: &Path) -> Result<()> {
-    for tail in ["", "-wal", "-shm", "-journal"] {
-        let path = files::beside(part, tail);
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(io(format_args!("removing {}", path.display()), e));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -233,7 +233,7 @@ fn quick_check(conn: &mut Connection, ms_max: i64) -> Result<()> {
 fn move_aside(data_dir: &Path, now: Millis) -> Result<PathBuf> {
     let path = open::database_path(data_dir);
     let there: Vec<PathBuf> =
-        ["", "-wal", "-shm", "-journal"].iter().map(|tail| files::beside(&path, tail)).filter(|p| p.exists()).collect();
+        files::DATABASE_TAILS.iter().map(|tail| files::beside(&path, tail)).filter(|p| p.exists()).collect();
     if there.is_empty() {
         return Ok(path);
     }

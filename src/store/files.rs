@@ -36,6 +36,23 @@ pub(in crate::store) fn beside(path: &Path, tail: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// What SQLite leaves beside a database, and the file itself.
+pub(in crate::store) const DATABASE_TAILS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Removes a database and what SQLite left beside it, as far as it is there.
+pub(in crate::store) fn remove_database(path: &Path) -> Result<()> {
+    for tail in DATABASE_TAILS {
+        let file = beside(path, tail);
+        match std::fs::remove_file(&file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io(format_args!("removing {}", file.display()), e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Replaces a file as a whole: written beside it (mode 0600), synced, renamed.
 pub(in crate::store) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let part = beside(path, ".part");

@@ -89,7 +89,7 @@ pub fn run(options: &RestoreOptions, now: Millis) -> Result<Restored> {
     let part = files::beside(&place, ".restoring");
     let done = fill(options, &part, &log, log_found, now);
     if done.is_err() {
-        remove(&part)?;
+        files::remove_database(&part)?;
     }
     let restored = done?;
     // the union first: whoever finds the database finds every right in the log beside it
@@ -167,24 +167,11 @@ fn fill(options: &RestoreOptions, part: &Path, log: &[Entry], log_found: bool, n
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    remove(to)?;
+    files::remove_database(to)?;
     let failed = |e| io(format_args!("copying {} to {}", from.display(), to.display()), e);
     let mut source = File::open(from).map_err(failed)?;
     let mut target = File::options().write(true).create_new(true).mode(0o600).open(to).map_err(failed)?;
     std::io::copy(&mut source, &mut target).and_then(|_| target.sync_all()).map_err(failed)
-}
-
-fn remove(part: &Path) -> Result<()> {
-    for tail in ["", "-wal", "-shm", "-journal"] {
-        let path = files::beside(part, tail);
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(io(format_args!("removing {}", path.display()), e));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn bad_copy(why: &str) -> Error {

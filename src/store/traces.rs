@@ -158,7 +158,7 @@ impl Traces for Copies {
             match look(&path, &sought.refs) {
                 Look::Absent => {}
                 Look::Present => {
-                    remove(&path)?;
+                    files::remove_database(&path)?;
                     log::info!("the snapshot {} held a person who is being erased; it is removed", path.display());
                     done.changed += 1;
                 }
@@ -210,7 +210,7 @@ impl Traces for Answers {
     fn erase(&self, sought: &Sought) -> Result<Erased> {
         let mut done = Erased::default();
         for path in self.find(sought)? {
-            remove(&path)?;
+            files::remove_database(&path)?;
             done.changed += 1;
         }
         Ok(done)
@@ -266,19 +266,6 @@ fn uri_path(path: &Path) -> String {
         }
     }
     out
-}
-
-fn remove(path: &Path) -> Result<()> {
-    for tail in ["", "-wal", "-shm", "-journal"] {
-        let file = files::beside(path, tail);
-        match std::fs::remove_file(&file) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                return Err(io(format_args!("removing {}", file.display()), e));
-            }
-            _ => {}
-        }
-    }
-    files::sync_dir(files::folder_of(path))
 }
 
 /// Every regular file below a folder, in order; links are not followed. Errors: `Storage`.

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::base::text::escape_html;
+
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}\
     h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2rem;border-bottom:1px solid #ccc}h3{font-size:1.05rem}\
     table{border-collapse:collapse;margin:.5rem 0}td,th{border:1px solid #ddd;padding:.25rem .5rem;text-align:left;\
@@ -32,23 +34,8 @@ pub fn page(answer: &Value) -> String {
     out
 }
 
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 fn label(key: &str) -> String {
-    escape(&key.replace('_', " "))
+    escape_html(&key.replace('_', " "))
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -56,7 +43,7 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Null => Some(String::new()),
         Value::Bool(yes) => Some(if *yes { "yes" } else { "no" }.to_owned()),
         Value::Number(n) => Some(n.to_string()),
-        Value::String(text) => Some(escape(text)),
+        Value::String(text) => Some(escape_html(text)),
         Value::Array(list) if list.iter().all(|one| one.is_string() || one.is_number()) => {
             Some(list.iter().filter_map(scalar).collect::<Vec<_>>().join(", "))
         }
@@ -92,7 +79,7 @@ fn show(out: &mut String, value: &Value, level: u8) {
 fn blocks(out: &mut String, list: &[Value], level: u8) {
     for (n, one) in list.iter().enumerate() {
         let named = ["started_at", "happened_at", "site", "name"].iter().find_map(|key| one[*key].as_str());
-        out.push_str(&format!("<details open><summary>{}. {}</summary>", n + 1, escape(named.unwrap_or(""))));
+        out.push_str(&format!("<details open><summary>{}. {}</summary>", n + 1, escape_html(named.unwrap_or(""))));
         show(out, one, level);
         out.push_str("</details>");
     }

@@ -4,9 +4,9 @@
 use qrcodegen::{QrCode, QrCodeEcc};
 
 use crate::base::digest::sha256;
-use crate::base::text::hex;
+use crate::base::text::{escape_html, hex};
 use crate::base::time::Millis;
-use crate::consent::page::{basis_text, escape, say, whole};
+use crate::consent::page::{basis_text, say, whole};
 use crate::consent::receipt::{Form, Receipt, Signed};
 use crate::domain::consent::LawfulBasis;
 
@@ -23,10 +23,10 @@ pub fn page(receipt: &Receipt, signed: Option<&Signed>) -> String {
         body.push_str(&code_part(receipt, l, &code.text()));
     }
     let bytes = signed.map_or_else(|| receipt.render(Form::Dpv), |signed| signed.bytes.clone());
-    let mut proof = format!("{}<br>\nSHA-256 {}", escape(&receipt.id()), hex(&sha256(&bytes)));
+    let mut proof = format!("{}<br>\nSHA-256 {}", escape_html(&receipt.id()), hex(&sha256(&bytes)));
     if let Some(signed) = signed {
         let word = say(l, "Signature", "Signatur");
-        proof.push_str(&format!("<br>\n{word} Ed25519, {} {}", escape(&signed.key_id), hex(&signed.signature)));
+        proof.push_str(&format!("<br>\n{word} Ed25519, {} {}", escape_html(&signed.key_id), hex(&signed.signature)));
     }
     proof.push_str(&format!("<br>\nLedger {} {}", receipt.row.ledger_no, hex(&receipt.row.hash)));
     body.push_str(&format!("<p class=\"fine\">{proof}</p>\n"));
@@ -40,7 +40,7 @@ fn time(at: Millis) -> String {
 }
 
 fn pair(name: &str, value: &str) -> String {
-    if value.trim().is_empty() { String::new() } else { format!("<dt>{name}</dt>\n<dd>{}</dd>\n", escape(value)) }
+    if value.trim().is_empty() { String::new() } else { format!("<dt>{name}</dt>\n<dd>{}</dd>\n", escape_html(value)) }
 }
 
 fn facts(receipt: &Receipt, l: &str) -> String {
@@ -85,7 +85,7 @@ fn purposes(receipt: &Receipt, l: &str) -> String {
             (true, false) => say(l, "no", "nein").to_owned(),
             (false, _) => format!("{} {}", say(l, "on the basis of", "auf der Grundlage von"), basis_text(l, p.basis)),
         };
-        out.push_str(&format!("<tr><td>{}</td><td>{}</td></tr>\n", escape(&p.title), escape(&choice)));
+        out.push_str(&format!("<tr><td>{}</td><td>{}</td></tr>\n", escape_html(&p.title), escape_html(&choice)));
     }
     out.push_str("</table>\n");
     if !receipt.recipients.is_empty() {
@@ -104,7 +104,7 @@ fn control(receipt: &Receipt, l: &str) -> String {
         "Sie können Ihre Entscheidung jederzeit zurücknehmen, sehen, was über Sie aufgezeichnet ist, es berichtigen oder löschen \
          lassen und sich bei einer Aufsichtsbehörde beschweren.",
     );
-    let place = if url.is_empty() { String::new() } else { format!(" {}", escape(url)) };
+    let place = if url.is_empty() { String::new() } else { format!(" {}", escape_html(url)) };
     let authority = pair(say(l, "Authority", "Behörde"), &receipt.controller.authority);
     format!("<h2>{}</h2>\n<p>{text}{place}</p>\n<dl>\n{authority}</dl>\n", say(l, "Your rights", "Ihre Rechte"))
 }

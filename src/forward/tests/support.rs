@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::base::error::Result;
-use crate::base::id::{ClientId, Salt, Seq, VisitorRef, mint_uuid};
+use crate::base::id::{ClientId, Salt, Seq, mint_uuid};
 use crate::base::time::{Clock, ManualClock, Millis};
 use crate::domain::clock::ClockState;
-use crate::domain::consent::{Action, BasisTable, Decision, LawfulBasis, Method, Purposes, Signals, Standing, decide};
+use crate::domain::consent::{Action, BasisTable, Decision, LawfulBasis, Method, Purposes, Signals, decide};
 use crate::domain::event::{EventType, Lane, Stream};
 use crate::domain::stored::{EventRow, PageRow};
 use crate::domain::visit::{Visit, VisitOptions};
@@ -175,24 +175,7 @@ fn decision(action: Action, purposes: Purposes) -> Decision {
 }
 
 fn new_visitor(tx: &WriteTx<'_>, site_id: i64, seq: Seq, key: ClientId, rights: Rights) -> Visitor {
-    Visitor {
-        id: seq.0,
-        site_id,
-        key,
-        visitor_ref: VisitorRef::mint(),
-        first_seq: seq,
-        first_seen: tx.now(),
-        last_seen: tx.now(),
-        visit_count: 1,
-        page_count: 0,
-        event_count: 0,
-        standing: Standing::default(),
-        measure_floor: Seq(0),
-        restricted_upto: Seq(0),
-        floors: Purposes::NONE,
-        disclosed: false,
-        rights,
-    }
+    Visitor { visit_count: 1, rights, ..Visitor::new(site_id, key, seq, tx.now()) }
 }
 
 fn new_visit(tx: &WriteTx<'_>, site_id: i64, visitor: Seq, rights: Rights) -> Visit {

@@ -108,7 +108,7 @@ fn look(path: &Path) -> Result<()> {
 fn move_aside(data_dir: &Path, now: Millis) -> Result<PathBuf> {
     let folder = data_dir.join(damage::DAMAGED).join(format!("keys-{}", files::stamp(now)));
     files::make_dir(&folder)?;
-    for tail in ["", "-wal", "-shm", "-journal"] {
+    for tail in files::DATABASE_TAILS {
         let from = files::beside(&path(data_dir), tail);
         if from.exists() {
             let to = folder.join(from.file_name().unwrap_or_default());

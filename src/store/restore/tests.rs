@@ -7,7 +7,6 @@ use super::*;
 use crate::base::id::ClientId;
 use crate::base::time::{DAY_MS, ManualClock};
 use crate::domain::consent::{self, Action, BasisTable, Decision, Evidence, Method, Signals};
-use crate::domain::visitor::Rights;
 use crate::store::decisions::{Actor, Circumstances};
 use crate::store::{Note, ReadTx, Store, StoreOptions};
 
@@ -27,24 +26,7 @@ struct Place {
 
 fn visitor(site_id: i64, seq: Seq, key: &str) -> Visitor {
     let standing = crate::domain::consent::Standing { granted: BOTH, consent_seq: seq, ..Default::default() };
-    Visitor {
-        id: seq.0,
-        site_id,
-        key: ClientId::new(key),
-        visitor_ref: VisitorRef::mint(),
-        first_seq: seq,
-        first_seen: NOW,
-        last_seen: NOW,
-        visit_count: 0,
-        page_count: 0,
-        event_count: 0,
-        standing,
-        measure_floor: Seq(0),
-        restricted_upto: Seq(0),
-        floors: Purposes::NONE,
-        disclosed: false,
-        rights: Rights::default(),
-    }
+    Visitor { standing, ..Visitor::new(site_id, ClientId::new(key), seq, NOW) }
 }
 
 impl Place {
@@ -96,7 +78,7 @@ impl Place {
     }
 
     fn lose_the_database(&self) {
-        remove(&open::database_path(&self.data())).unwrap();
+        files::remove_database(&open::database_path(&self.data())).unwrap();
     }
 
     fn restore(&self, options: &RestoreOptions) -> Result<Restored> {

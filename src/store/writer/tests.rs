@@ -348,22 +348,5 @@ fn what_was_cached_in_a_rolled_back_group_is_forgotten() {
 }
 
 fn visitor(site_id: i64, key: &ClientId) -> crate::domain::visitor::Visitor {
-    crate::domain::visitor::Visitor {
-        id: 1,
-        site_id,
-        key: key.clone(),
-        visitor_ref: crate::base::id::VisitorRef::mint(),
-        first_seq: Seq(1),
-        first_seen: NOW,
-        last_seen: NOW,
-        visit_count: 0,
-        page_count: 0,
-        event_count: 0,
-        standing: crate::domain::consent::Standing::default(),
-        measure_floor: Seq(0),
-        restricted_upto: Seq(0),
-        floors: crate::domain::consent::Purposes::NONE,
-        disclosed: false,
-        rights: Rights::default(),
-    }
+    crate::domain::visitor::Visitor::new(site_id, key.clone(), Seq(1), NOW)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
 
-use crate::base::id::{ClientId, Salt, Seq, VisitorRef, mint_uuid};
+use crate::base::id::{ClientId, Salt, Seq, mint_uuid};
 use crate::base::time::{Clock, HOUR_MS, ManualClock, Millis};
 use crate::domain::batch::Batch;
 use crate::domain::clock::ClockState;
@@ -209,22 +209,11 @@ impl World {
 fn visitor(tx: &WriteTx<'_>, site_id: i64, key: &ClientId) -> Visitor {
     let seq = tx.next_seq();
     Visitor {
-        id: seq.0,
-        site_id,
-        key: key.clone(),
-        visitor_ref: VisitorRef::mint(),
-        first_seq: seq,
-        first_seen: tx.now(),
-        last_seen: tx.now(),
         visit_count: 1,
         page_count: 1,
         event_count: 1,
         standing: Standing { granted: rights().flags, ..Standing::default() },
-        measure_floor: Seq(0),
-        restricted_upto: Seq(0),
-        floors: Purposes::NONE,
-        disclosed: false,
-        rights: Rights::default(),
+        ..Visitor::new(site_id, key.clone(), seq, tx.now())
     }
 }
 
