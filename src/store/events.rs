@@ -121,7 +121,7 @@ pub fn insert(tx: &WriteTx<'_>, row: EventRow) {
 
 /// Writes the events of this group, with the pages they entered.
 pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
-    let pending = std::mem::take(&mut tx.held().borrow_mut().events);
+    let mut pending = std::mem::take(&mut tx.held().borrow_mut().events);
     let Some(last) = pending.rows.last().map(|e| e.seq) else { return Ok(()) };
     let pages = tx.held().borrow_mut().pages.take_upto(last);
     let preparing = |e| open::error("preparing to write events", e);
@@ -135,6 +135,10 @@ pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
         };
         written.map_err(|error| open::error("writing an event", error))?;
     }
+    // the next group finds room for as many
+    pending.rows.clear();
+    pending.ids.clear();
+    tx.held().borrow_mut().events = pending;
     Ok(())
 }
 
