@@ -7,8 +7,10 @@ use crate::base::time::{DAY_MS, HOUR_MS, MINUTE_MS, Millis};
 use crate::domain::consent::{Action, Purposes};
 use crate::domain::event::{Attribute, DataType, Lane};
 use crate::domain::line::{HoleReason, LineKind};
+use crate::domain::request::{Channel, Kind, Level, State};
 use crate::domain::stored::SessionRow;
 use crate::store::identities::Association;
+use crate::store::requests::{self, Person, RequestRow};
 use crate::store::{
     counts, decisions, departed, events, frozen, holes, identities, imports, meta, pages, personal, sessions, sites,
     space, visitors, visits,
@@ -364,6 +366,8 @@ fn old_files_of_the_data_directory_go() {
     let rejected = folder("spool/rejected");
     let snapshots = folder("snapshots");
     let (gone, kept) = (file(rejected.join("old"), 8), file(rejected.join("new"), 6));
+    let results = folder("results");
+    let (read, fresh) = (file(results.join("old.json"), 8), file(results.join("new.json"), 6));
     let (copy, outside) = (file(snapshots.join("a.db"), 29), file(world.dir.path().join("b.db"), 400));
     let aside = folder("damaged/x");
     file(aside.join("wayside.db"), 31);
@@ -371,6 +375,41 @@ fn old_files_of_the_data_directory_go() {
     world.settled();
     assert_eq!((gone.exists(), kept.exists(), copy.exists(), aside.exists()), (false, true, true, false));
     assert!(outside.exists(), "nothing but its folders");
+    assert_eq!((read.exists(), fresh.exists()), (false, true), "answers stay a week");
+}
+
+#[test]
+fn a_request_goes_three_years_after_it_was_closed_and_an_open_one_stays() {
+    let world = World::new();
+    let request = |n: u8, closed: Option<Millis>| RequestRow {
+        id: [n; 16],
+        kind: Kind::Erase,
+        state: if closed.is_some() { State::Answered } else { State::Running },
+        level: Some(Level::Operator),
+        channel: Channel::Operator,
+        opened_by: "test".to_owned(),
+        received: START,
+        due: START.plus(DAY_MS),
+        extension: None,
+        verification: None,
+        closed,
+        answer: None,
+        result_digest: None,
+        result_expires: None,
+        told_seq: None,
+    };
+    let rows = [request(1, Some(START)), request(2, Some(START.plus(DAY_MS))), request(3, None)];
+    world.write(move |tx| rows.iter().try_for_each(|row| requests::insert(tx, row, &[Person::Visitor(7)])));
+    let upkeep = world.settled();
+    until(&world, months_later(36));
+    upkeep.run_once(true).unwrap();
+    let left = || [1, 2, 3].map(|n| world.read(|tx| requests::get(tx, &[n; 16])).is_some());
+    assert_eq!(left(), [true; 3], "exactly three years");
+    world.pass(1);
+    upkeep.run_once(true).unwrap();
+    assert_eq!(left(), [false, true, true]);
+    assert_eq!(world.read(|tx| requests::people(tx, &[1; 16])), [], "and whom it was about");
+    assert_eq!(world.read(|tx| requests::people(tx, &[3; 16])).len(), 1);
 }
 
 #[test]
