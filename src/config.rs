@@ -236,11 +236,12 @@ impl Config {
         self.check_above(text, Vec::new())
     }
 
-    /// What the operator should do about the keys of personal fields. No value is wrong, so a start says nothing of it:
+    /// What the operator should do about the keys of personal fields and of proofs. No value is wrong, so a start says nothing of it:
     /// `wayside check` does. `text` as in [`Config::check`].
     pub fn advice(&self, text: Option<&str>) -> Vec<Problem> {
         let mut findings = Findings::new(text.map(Places::of).unwrap_or_default(), Vec::new());
         basics::keys(self, &mut findings);
+        basics::proofs(self, &mut findings);
         findings.done()
     }
 

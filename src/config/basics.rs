@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::config::findings::Findings;
 use crate::config::{Config, Severity};
+use crate::consent::proofs::KeepProof;
 use crate::domain::network::Networks;
 use crate::forward::options::PersonalFields;
 use crate::ingest::options::PersonalStore;
@@ -155,6 +156,17 @@ pub(super) fn keys(config: &Config, findings: &mut Findings) {
             "name a file on another disk",
         ),
         Some(_) => {}
+    }
+}
+
+/// What stays after an erasure, and whether it can.
+pub(super) fn proofs(config: &Config, findings: &mut Findings) {
+    if config.erase.keep_proof == KeepProof::Restricted && config.erase.proof_key.is_none() {
+        findings.warn(
+            "erase.proof_key",
+            "no key is named: nothing will prove that an erased person had consented, although keep_proof = \"restricted\"",
+            "make a key pair with `wayside consent proof-key --out FILE` and write its public half, or say keep_proof = \"none\"",
+        );
     }
 }
 

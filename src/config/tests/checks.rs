@@ -213,7 +213,7 @@ fn keys_beside_the_data_and_keys_without_a_copy_are_advised_against() {
     let advised = |text: &str| -> Vec<String> {
         let loaded = super::load(text);
         assert_eq!(loaded.problems, [], "{text}");
-        loaded.config.advice(Some(text)).into_iter().map(|p| p.key).collect()
+        loaded.config.advice(Some(text)).into_iter().map(|p| p.key).filter(|key| key.starts_with("personal")).collect()
     };
     assert_eq!(advised(""), ["personal.root_key_file", "personal.keys_copy"]);
     assert_eq!(advised("[personal]\nroot_key_file = \"/etc/wayside/root.key\""), ["personal.keys_copy"]);
@@ -222,6 +222,15 @@ fn keys_beside_the_data_and_keys_without_a_copy_are_advised_against() {
     let apart = "[personal]\nroot_key_file = \"/etc/wayside/root.key\"\nkeys_copy = \"/mnt/keys.copy\"";
     assert_eq!(advised(apart), Vec::<String>::new());
     assert_eq!(advised("[personal]\nstore = \"off\""), Vec::<String>::new());
+}
+
+#[test]
+fn a_proof_that_cannot_be_kept_is_advised_against() {
+    let advised = |text: &str| super::load(text).config.advice(Some(text)).iter().any(|p| p.key == "erase.proof_key");
+    assert!(advised("") && advised("[erase]\nkeep_proof = \"restricted\""));
+    assert!(!advised("[erase]\nkeep_proof = \"none\""));
+    let key = "11".repeat(32);
+    assert!(!advised(&format!("[erase]\nproof_key = \"{key}\"")));
 }
 
 #[test]
