@@ -359,7 +359,8 @@ CREATE TABLE ledger (
   ledger_no INTEGER PRIMARY KEY,
   seq       INTEGER NOT NULL,
   kind      TEXT    NOT NULL CHECK (kind = 'decision' OR kind = 'ground' OR kind = 'clock' OR kind = 'prune' OR kind = 'erasure'
-                                    OR kind = 'notice' OR kind = 'proof' OR kind = 'key' OR kind = 'request' OR kind = 'restore'),
+                                    OR kind = 'notice' OR kind = 'proof' OR kind = 'key' OR kind = 'request' OR kind = 'restore'
+                                    OR kind = 'erase'),
   at        INTEGER NOT NULL CHECK (at % 60000 = 0),
   detail    TEXT    CHECK ((detail IS NULL) = (kind = 'decision')),
   prev      BLOB    NOT NULL CHECK (length(prev) = 32),
@@ -768,7 +769,7 @@ CREATE TABLE suppressed (
   erased_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Erasures of one visitor's or one identity's rows, and how far each is. `marks` = what it is looked for by, sealed under a
+-- Erasures of one visitor's or one identity's rows, or of a `part` of a visitor's up to a number, and how far each is. `marks` = what it is looked for by, sealed under a
 -- key that lies in a file of its own and goes with it. Done on this machine where `step` is done and `unreachable` null.
 -- owner: src/store/erasures.rs
 -- retention: [retention] ledger_months after it was done
@@ -791,7 +792,10 @@ CREATE TABLE erasures (
   unreachable TEXT,
   result      TEXT,
   result_digest BLOB  CHECK (length(result_digest) = 32),
+  part        TEXT    CHECK (part IN ('anonymous', 'unknown')),
+  upto_seq    INTEGER,
   CHECK ((visitor_id IS NULL) <> (identity_id IS NULL)),
+  CHECK ((part IS NULL) = (upto_seq IS NULL) AND (part IS NULL OR visitor_id IS NOT NULL)),
   CHECK ((done_at IS NULL) = (step <> 'done'))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX erasures_open ON erasures (step) WHERE step <> 'done' OR unreachable IS NOT NULL;

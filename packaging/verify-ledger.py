@@ -105,6 +105,11 @@ def main():
             ends = (seen[0][0], seen[-1][0]) if seen else (0, 0)
             if told["first_no"] > folded and (told["count"], told["digest"], told["first_no"], told["last_no"]) != (
                     len(seen), sum_.hexdigest(), *ends): fault(2, no, "it names other contents than those that are gone")
+        if kind == "erase":
+            told = json.loads(detail)
+            for (result,) in db.execute("SELECT result FROM erasures WHERE erasure_id = ?", (bytes.fromhex(told["erasure_id"].replace("-", "")),)):
+                if hashlib.sha256((result or "").encode()).hexdigest() != told["result_sha256"]:
+                    fault(2, no, "the result kept with that erasure is not the one it names")
         if kind != "clock" and clock is not None and clock - when > HOUR_MS: fault(5, no, "the clock went back, and no entry says so")
         at, before, clock, hashes[no] = no, own, when, own
     for by, list_ in gone.items(): fault(2, list_[0][0], f"its content is gone, and entry {by} does not say why")

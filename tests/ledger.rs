@@ -433,8 +433,8 @@ fn a_proof_outlives_the_decisions_for_whoever_has_the_key_and_gives_a_reason() {
     let store = open(dir.path());
     let key = RecipientKey::mint();
     let options = EraseOptions { proof_key: Some(key.recipient().to_string()), ..EraseOptions::default() };
-    let more = store.pen().call(move |tx| proofs::take_away(tx, subject, &options)).unwrap();
-    assert!(!more && store.read(|tx| decisions::of_subject(tx, subject, 9)).unwrap().is_empty());
+    let gone = store.pen().call(move |tx| proofs::take_away(tx, subject, &options, 9)).unwrap();
+    assert!(gone == 2 && store.read(|tx| decisions::of_subject(tx, subject, 9)).unwrap().is_empty());
     for reason in ["", "  ", &"x".repeat(1_001)] {
         assert_eq!(proofs::ask(&store, "operator", reason).unwrap_err().code, "reason");
     }

@@ -70,6 +70,9 @@ struct Open {
     /// The site's own name for the customer.
     #[arg(long, value_name = "NAME")]
     identity: Option<String>,
+    /// The code of a kiosk's receipt: it alone shows that its visit is meant.
+    #[arg(long, value_name = "LETTERS", conflicts_with_all = ["visitor", "identity"])]
+    code: Option<String>,
     /// The site; every site without.
     #[arg(long, value_name = "SITE")]
     site: Option<String>,
@@ -168,7 +171,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
     let one = |id: &str, action: &str| format!("{}{action}", desk::target(PATH, &[]) + "/" + &escaped(id));
     let (method, target, body, json) = match &args.what {
         What::Open(o) => {
-            let named = json!({"kind": o.kind, "visitor": o.visitor, "identity": o.identity, "site": o.site, "verified": o.verified});
+            let named = json!({"kind": o.kind, "visitor": o.visitor, "identity": o.identity, "code": o.code, "site": o.site, "verified": o.verified});
             ("POST", PATH.to_owned(), named, o.json)
         }
         What::List(l) => return list(l, context),
@@ -242,6 +245,11 @@ fn told(request: &Value) -> Vec<String> {
     let there = keys.into_iter().filter(|(key, _)| !request[*key].is_null());
     let mut list: Vec<(String, String)> =
         there.map(|(key, name)| (name.to_owned(), shown(key, &request[key]))).collect();
+    for erasure in request["erasures"].as_array().into_iter().flatten() {
+        let waiting = erasure["waiting"].as_str().map_or_else(String::new, |why| format!(", waits: {why}"));
+        let how = format!("{}{waiting}", shown("", &erasure["step"]));
+        list.push((format!("erasure {}", shown("", &erasure["erasure_id"])), how));
+    }
     for target in request["targets"].as_array().into_iter().flatten() {
         list.push((format!("target {}", shown("", &target["target"])), shown("", &target["state"])));
     }

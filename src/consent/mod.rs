@@ -157,7 +157,8 @@ impl Consent {
     pub fn by_code(&self, seat: &Seat, code: &Code, from: Option<IpAddr>, now: Millis) -> Result<Visitor> {
         self.guesses.may(from, now)?;
         let key = &self.store.identity().hash_key;
-        let found = self.store.read(|tx| codes::open(tx, key, code))?.filter(|v| v.site_id == seat.id);
+        let found = self.store.read(|tx| codes::open(tx, key, code))?;
+        let found = found.filter(|v| v.site_id == seat.id && !visitors::is_cut_off(v));
         found.ok_or_else(|| {
             self.guesses.failed(from, now);
             guess::unknown()
@@ -193,7 +194,9 @@ fn asked_for(tx: &WriteTx<'_>, request: &Request) -> Result<Recorded> {
     }
     tx.settle()?;
     let key = &tx.identity().hash_key;
-    let visitor = codes::open(tx, key, code)?.filter(|v| v.site_id == request.seat.id).ok_or_else(guess::unknown)?;
+    let visitor = codes::open(tx, key, code)?
+        .filter(|v| v.site_id == request.seat.id && !visitors::is_cut_off(v))
+        .ok_or_else(guess::unknown)?;
     // who has the code has shown as much as who has the token
     let token = visitor::token(key, request.seat.site.id(), &visitor.key);
     record(tx, &request.seat, &visitor.key, &request.decision, &Asked { token: Some(&token), ..asked })

@@ -12,8 +12,6 @@ use crate::base::text::{hex, unhex_any};
 use crate::domain::ledger::{EntryKind, Leaf, Value};
 use crate::store::{Store, WriteTx, audit, decisions, ledger, proofs};
 
-/// Decisions removed in one transaction: each is two rows.
-const STEP: i64 = 400;
 /// Proofs answered at once.
 const PROOFS_MAX: i64 = 10_000;
 /// Longest reason, bytes.
@@ -59,16 +57,16 @@ impl EraseOptions {
     }
 }
 
-/// Takes away what decisions say of a person, at most one step's worth: sealed as a proof first, where that is to be kept.
-/// The entries stay in the ledger, with the one that says why. Returns whether anything is left to take away.
+/// Takes away what a person's oldest decisions say, at most `limit` of them: sealed as a proof first, where that is to be kept.
+/// The entries stay in the ledger, with the one that says why. Returns how many went; fewer than `limit` were the last.
 /// Errors: `Invalid` for a key that is none, `Storage`.
-pub fn take_away(tx: &WriteTx<'_>, subject: VisitorRef, options: &EraseOptions) -> Result<bool> {
+pub fn take_away(tx: &WriteTx<'_>, subject: VisitorRef, options: &EraseOptions, limit: i64) -> Result<i64> {
     if let Some(to) = options.recipient()? {
-        proofs::keep(tx, subject, &to, STEP, tx.now().months_later(options.proof_months))?;
+        proofs::keep(tx, subject, &to, limit, tx.now().months_later(options.proof_months))?;
     }
-    let going = decisions::places(tx, subject, STEP)?;
+    let going = decisions::places(tx, subject, limit)?;
     decisions::clear(tx, EntryKind::Erasure, &going)?;
-    Ok(i64::try_from(going.len()).is_ok_and(|n| n >= STEP))
+    Ok(i64::try_from(going.len()).unwrap_or(i64::MAX))
 }
 
 /// A sealed proof, for whoever has the key.

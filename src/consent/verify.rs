@@ -7,16 +7,17 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::base::digest::Hash;
+use crate::base::digest::{Hash, sha256};
 use crate::base::error::{Error, Result};
+use crate::base::id::uuid_bytes;
 use crate::base::text::{hex, unhex};
 use crate::base::time::Millis;
 use crate::domain::checkpoint::{Checkpoint, Signed, bad};
 use crate::domain::ledger::{Cleared, EntryKind, GENESIS, went_back};
 use crate::store::checkpoints::CheckpointRow;
 use crate::store::edge::{Edge, KnownKey};
-use crate::store::ledger::{ClearedDetail, Content, Found};
-use crate::store::{ReadTx, Reading, checkpoints, decisions, ledger};
+use crate::store::ledger::{ClearedDetail, Content, EraseDetail, Found};
+use crate::store::{ReadTx, Reading, checkpoints, decisions, erasures, ledger};
 
 /// Entries read in one snapshot.
 const PER_READ: i64 = 2_000;
@@ -138,6 +139,13 @@ pub fn run(source: &Reading, keys: &[KnownKey], against: Option<&Signed>, progre
         }
         for found in page.into_iter().take_while(|found| found.entry.no <= head.no) {
             walk.step(&found, &mut out);
+            if found.entry.kind == EntryKind::Erase && !source.read(|tx| result_holds(tx, &found))? {
+                out.finds(
+                    FaultKind::Chain,
+                    found.entry.no,
+                    "the result kept with that erasure is not the one it names",
+                );
+            }
         }
         progress(u64::try_from(walk.at).unwrap_or(0), u64::try_from(head.no).ok());
     }
@@ -257,6 +265,16 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+/// Is what an erasure came to still what its entry says? An erasure whose row went by age says nothing any more.
+fn result_holds(tx: &ReadTx<'_>, found: &Found) -> Result<bool> {
+    let Some(told) = found.detail.as_deref().and_then(|text| serde_json::from_str::<EraseDetail>(text).ok()) else {
+        return Ok(false);
+    };
+    let Some(id) = uuid_bytes(&told.erasure_id) else { return Ok(false) };
+    let digest = |text: String| hex(&sha256(text.as_bytes())) == told.result_sha256;
+    Ok(erasures::get(tx, &id)?.is_none_or(|row| row.result.is_some_and(digest)))
 }
 
 /// Every checkpoint: signature, the one before, and what the ledger has at its place.

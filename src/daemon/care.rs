@@ -10,6 +10,7 @@ use crate::base::error::{Error, Result, io};
 use crate::base::time::Clock;
 use crate::config::Config;
 use crate::consent::lapse;
+use crate::consent::proofs::take_away;
 use crate::domain::event::Lane;
 use crate::erasure::Erasure;
 use crate::forward::status::LaneStatus;
@@ -18,8 +19,8 @@ use crate::forward::{Forwarder, Report};
 use crate::http::app::Operations;
 use crate::ingest::Ingest;
 use crate::ingest::traces::SpoolTraces;
-use crate::store::Store;
 use crate::store::traces::{Answers, Copies, Traces};
+use crate::store::{Store, WriteTx};
 use crate::upkeep::{Hooks, Plan, Stop, Upkeep};
 
 /// Forwarding, upkeep and the spool.
@@ -77,12 +78,14 @@ impl Care {
         let seats = ingest.seats().to_vec();
         let kicked = Arc::clone(&forwarder);
         let ageing = Arc::clone(&forwarder);
-        let erasure =
-            Arc::new(Erasure::new(Arc::clone(&store), owners(&store, &ingest, &forwarder), forwarder.target_names()));
+        let (owners, targets) = (owners(&store, &ingest, &forwarder), forwarder.target_names());
+        let erase = config.erase.clone();
+        let decisions = Arc::new(move |tx: &WriteTx<'_>, subject, limit| take_away(tx, subject, &erase, limit));
+        let erasure = Arc::new(Erasure::new(Arc::clone(&store), owners, targets, decisions));
         let erasing = Arc::clone(&erasure);
         let hooks = Hooks {
             erase: Arc::new(move || {
-                let report = erasing.work()?;
+                let report = erasing.tend()?;
                 Ok((u64::try_from(report.rows).unwrap_or(0), report.waiting.join("; ")))
             }),
             kick_forward: Arc::new(move || kicked.kick()),
@@ -241,6 +244,7 @@ impl Operations for Care {
         if confirm {
             self.upkeep.confirm()?;
         }
+        self.erasure.wake();
         self.upkeep.run_once(true)?;
         let status = self.upkeep.status()?;
         let mut told = serde_json::Map::new();

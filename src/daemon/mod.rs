@@ -70,8 +70,9 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
         },
     )?;
     let ingest = Arc::new(ingest);
-    let subject = Arc::new(rights::subject(config, &store, ingest.seats())?);
     let care = Arc::new(Care::new(config, Arc::clone(&store), Arc::clone(&ingest), Arc::clone(&clock)));
+    let subject = Arc::new(rights::subject(config, &store, ingest.seats())?);
+    subject.resume()?;
     let app = Arc::new(App {
         ingest,
         consent: Arc::new(Consent::new(Arc::clone(&store), facts::of(config))),

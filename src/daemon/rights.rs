@@ -1,15 +1,25 @@
 //! Composes requests of data subjects: what the configuration says of recipients and times, and the work of other folders
-//! that a request may need. Must never decide who may have what.
+//! that a request may need: `erasure` erases, `consent` restricts and takes an objection. Must never decide who may have what.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::config::Config;
+use crate::consent::{self, Actor};
+use crate::domain::consent::{Action, Decision, Evidence, Method, Purposes, Signals};
+use crate::domain::request::Level;
 use crate::domain::site::Seat;
+use crate::erasure;
 use crate::forward::options::{PersonalFields, Recipient};
-use crate::store::Store;
+use crate::store::decisions::Asked;
+use crate::store::requests::Person;
+use crate::store::{ReadTx, Store, WriteTx, identities, visitors};
 use crate::subject::circumstances::{Circumstances, Stay, Upstream};
-use crate::subject::{Hooks, Subject};
+use crate::subject::{Done, Hook, Hooks, Subject};
+
+/// Visitors of one customer at the most.
+const VISITORS_MAX: i64 = 1_000;
 
 /// Requests of data subjects of this collector. Errors: `Config` (the key of assertions).
 pub(in crate::daemon) fn subject(config: &Config, store: &Arc<Store>, seats: &[Seat]) -> Result<Subject> {
@@ -35,5 +45,74 @@ pub(in crate::daemon) fn subject(config: &Config, store: &Arc<Store>, seats: &[S
         controller: config.subject.controller.clone(),
         complaint: config.subject.complaint.clone(),
     };
-    Subject::open(Arc::clone(store), about, &config.subject, Hooks::default())
+    // what is handed in travels to the pen, and must not hold the store: the pen would be left to close it
+    let data_dir = store.data_dir().to_owned();
+    let erase: Hook = Arc::new(move |tx, request, people| {
+        let begun = erasure::begin_for(tx, &data_dir, request, people)?;
+        let nothing = || Done { answer: "nothing is kept of whom it names".to_owned(), ..Done::default() };
+        Ok(if begun == 0 { nothing() } else { Done { begun: true, ..Done::default() } })
+    });
+    let by = |action: Action| -> Hook {
+        let seats = seats.to_vec();
+        Arc::new(move |tx, request, people| decide(tx, &seats, action, (people, request.level)))
+    };
+    let hooks = Hooks { erase: Some(erase), restrict: Some(by(Action::Restrict)), object: Some(by(Action::Object)) };
+    Subject::open(Arc::clone(store), about, &config.subject, hooks)
+}
+
+/// The visitors a request is about: those named, and those its customers were tied to. A restriction or an objection reaches a
+/// device as a whole, others who use it too: it takes nothing from them that cannot be given back.
+fn visitors_of(tx: &ReadTx<'_>, people: &[Person], level: Option<Level>) -> Result<BTreeSet<i64>> {
+    let mut all = BTreeSet::new();
+    for person in people {
+        match person {
+            Person::Visitor(id) => drop(all.insert(*id)),
+            Person::Identity(id) if level.is_some_and(|level| level != Level::Device) => {
+                all.extend(identities::visitors_of(tx, *id, VISITORS_MAX)?);
+            }
+            Person::Identity(_) => {}
+        }
+    }
+    Ok(all)
+}
+
+/// Records the same decision for each of them. Errors: `Conflict` where a site is not configured any more.
+fn decide(
+    tx: &WriteTx<'_>,
+    seats: &[Seat],
+    action: Action,
+    (people, level): (&[Person], Option<Level>),
+) -> Result<Done> {
+    tx.settle()?;
+    let (mut done, mut count) = (Done::default(), 0);
+    for id in visitors_of(tx, people, level)? {
+        let Some(visitor) = visitors::get(tx, id)?.filter(|v| !visitors::is_cut_off(v)) else { continue };
+        let seat = seats.iter().find(|seat| seat.id == visitor.site_id).ok_or_else(|| {
+            Error::conflict("the request is about a site that is not configured any more")
+                .code("unknown_site")
+                .remedy("configure the site again, or erase the person")
+        })?;
+        let decision = Decision {
+            id: None,
+            action,
+            purposes: Purposes::NONE,
+            method: Method::StaffEntry,
+            notice: "none".to_owned(),
+            notice_digest: None,
+            evidence: Evidence::default(),
+            language: None,
+            signal_shown: false,
+            client_at: None,
+            sent_at: None,
+        };
+        let asked = Asked { actor: Actor::Operator, token: None, signals: Signals::default(), received: tx.now() };
+        consent::record(tx, seat, &visitor.key, &decision, &asked)?;
+        if visitor.disclosed {
+            done.told = Some(tx.last_seq()); // the line that tells of it is the last thing numbered
+        }
+        count += 1;
+    }
+    let what = if action == Action::Restrict { "only kept from now on" } else { "objected for" };
+    done.answer = format!("{what}: {count} visitors");
+    Ok(done)
 }

@@ -38,11 +38,13 @@ pub enum EntryKind {
     Request,
     /// A backup was restored.
     Restore,
+    /// An erasure is done: the digest of what the search of every file came to.
+    Erase,
 }
 
 impl EntryKind {
     /// All of them.
-    pub const ALL: [EntryKind; 10] = [
+    pub const ALL: [EntryKind; 11] = [
         EntryKind::Decision,
         EntryKind::Ground,
         EntryKind::Clock,
@@ -53,6 +55,7 @@ impl EntryKind {
         EntryKind::Key,
         EntryKind::Request,
         EntryKind::Restore,
+        EntryKind::Erase,
     ];
 
     /// Stable word, as in the column and in the hash.
@@ -68,6 +71,7 @@ impl EntryKind {
             EntryKind::Key => "key",
             EntryKind::Request => "request",
             EntryKind::Restore => "restore",
+            EntryKind::Erase => "erase",
         }
     }
 

@@ -4,19 +4,26 @@
 //! for in every file of the data directory; what cannot be reached stays open and is named.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use crate::base::digest::{Hash, sha256};
 use crate::base::error::{Error, Result};
-use crate::base::id::uuid_text;
+use crate::base::id::{VisitorRef, uuid_text};
 use crate::base::text::hex;
+use crate::base::time::{MINUTE_MS, monotonic_ms};
 use crate::domain::erasure::{Marks, Step};
+use crate::domain::ledger::EntryKind;
+use crate::domain::request::Level;
 use crate::store::erasures::{self, ErasureRow, TargetState, Whose};
+use crate::store::ledger::EraseDetail;
+use crate::store::requests::{Person, RequestRow};
 use crate::store::traces::{Erased, Sought, Traces};
-use crate::store::{Store, WriteTx, agents, audit, epochs, keys, space};
+use crate::store::{Store, WriteTx, agents, audit, epochs, keys, ledger, space};
 
 pub mod check;
 pub mod people;
+mod register;
 mod rows;
 pub mod sql;
 mod tell;
@@ -25,18 +32,31 @@ pub use self::people::{Asked, Who};
 
 /// Waiting for a reader of an old snapshot.
 const PENDING_READER: &str = "pending_reader";
+/// Waiting for the disk of the companion copy of the keys: the destroyed ones are still in it.
+const KEYS_COPY: &str = "keys_copy";
+/// After a run by itself files are left alone so many times as long as it took.
+const REST_TIMES: i64 = 19;
+/// But no longer than this, ms.
+const REST_MS_MAX: i64 = 10 * MINUTE_MS;
 /// Keys wrapped anew in one step.
 const KEYS_PER_STEP: usize = 1_000;
 /// Times in one run that a byte found again sends an erasure back to the files.
 const AGAIN_MAX: u32 = 2;
+
+/// Takes away what a person's oldest decisions say, at most so many, with what is kept of them as a proof; returns how many
+/// went. Handed in: what may be kept is a matter of consent.
+pub type TakeAway = dyn Fn(&WriteTx<'_>, VisitorRef, i64) -> Result<i64> + Send + Sync;
 
 /// Erases people. One per process; every method may be called from any thread.
 pub struct Erasure {
     store: Arc<Store>,
     traces: Vec<Arc<dyn Traces>>,
     targets: Vec<String>,
+    decisions: Arc<TakeAway>,
     /// One run at a time.
     turn: Mutex<()>,
+    /// Until when [`Erasure::tend`] leaves files alone, ms on a clock nobody can set.
+    rest_until_ms: AtomicI64,
 }
 
 /// What a run came to.
@@ -50,6 +70,8 @@ pub struct Report {
     pub waiting: Vec<String>,
     /// Targets that acknowledged since.
     pub acknowledged: usize,
+    /// Requests of the register that were answered with it.
+    pub answered: usize,
 }
 
 /// An erasure, and what each target has of it.
@@ -100,8 +122,13 @@ impl Told {
 
 impl Erasure {
     /// Erasure in this store and in the files of these owners; told to these targets.
-    pub fn new(store: Arc<Store>, traces: Vec<Arc<dyn Traces>>, targets: Vec<String>) -> Self {
-        Erasure { store, traces, targets, turn: Mutex::new(()) }
+    pub fn new(
+        store: Arc<Store>,
+        traces: Vec<Arc<dyn Traces>>,
+        targets: Vec<String>,
+        decisions: Arc<TakeAway>,
+    ) -> Self {
+        Erasure { store, traces, targets, decisions, turn: Mutex::new(()), rest_until_ms: AtomicI64::new(0) }
     }
 
     /// Begins the erasure of everybody `who` means; returns the erasures, none where nobody is known. When this returns,
@@ -110,6 +137,39 @@ impl Erasure {
     pub fn begin(&self, who: &Who, asked: &Asked) -> Result<Vec<[u8; 16]>> {
         let (data_dir, who, asked) = (self.store.data_dir().to_owned(), who.clone(), asked.clone());
         self.store.pen().call(move |tx| begin(tx, &data_dir, &who, &asked))
+    }
+
+    /// Deletes the rows of what was begun, and leaves files, keys and the search to the next run: what a person who asks for
+    /// erasure need not wait for. Where a run is under way it does so itself. Errors: `Busy`, `Storage`.
+    pub fn delete_rows(&self) -> Result<Report> {
+        let mut report = Report::default();
+        let _turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(report),
+        };
+        let begun: Vec<ErasureRow> = self.unfinished()?.into_iter().filter(|e| e.step == Step::Rows).collect();
+        self.rows(&begun, &mut report)?;
+        Ok(report)
+    }
+
+    /// Goes on as [`Erasure::work`] does, but reads all files in at most a twentieth of the time: whoever erases themselves again
+    /// and again must not keep the disk busy. Rows are deleted at once. Errors: as [`Erasure::work`].
+    pub fn tend(&self) -> Result<Report> {
+        let began = monotonic_ms();
+        if began < self.rest_until_ms.load(Ordering::Relaxed) {
+            return self.delete_rows();
+        }
+        let done = self.work();
+        let now = monotonic_ms();
+        let rest = (now - began).saturating_mul(REST_TIMES).min(REST_MS_MAX);
+        self.rest_until_ms.store(now.saturating_add(rest), Ordering::Relaxed);
+        done
+    }
+
+    /// Somebody wants it done now: the next [`Erasure::tend`] does not rest.
+    pub fn wake(&self) {
+        self.rest_until_ms.store(0, Ordering::Relaxed);
     }
 
     /// Goes on with everything unfinished, as far as it goes now. Errors: the first one, after the rest was done.
@@ -126,6 +186,7 @@ impl Erasure {
         self.reconsider()?;
         let targets = self.targets.clone();
         report.acknowledged += self.store.pen().call(move |tx| tell::follow(tx, &targets))?;
+        report.answered += register::answer(&self.store)?;
         for e in self.unfinished()? {
             let why = e.waiting.clone().or_else(|| e.unreachable.clone()).unwrap_or_else(|| e.step.word().to_owned());
             report.waiting.push(format!("{}: {why}", uuid_text(&e.id)));
@@ -211,9 +272,13 @@ impl Erasure {
 
     fn rows(&self, these: &[ErasureRow], report: &mut Report) -> Result<bool> {
         for e in these {
+            if matches!(e.whose, Whose::Identity(_)) {
+                let (id, data_dir) = (e.id, self.store.data_dir().to_owned());
+                self.store.pen().call(move |tx| people::name_sought(tx, &data_dir, &id))?;
+            }
             loop {
-                let (id, targets) = (e.id, self.targets.clone());
-                let part = self.store.pen().call(move |tx| rows_step(tx, &id, &targets))?;
+                let (id, targets, decisions) = (e.id, self.targets.clone(), Arc::clone(&self.decisions));
+                let part = self.store.pen().call(move |tx| rows_step(tx, &id, &targets, &*decisions))?;
                 report.rows += part.rows;
                 if part.done {
                     break;
@@ -229,9 +294,11 @@ impl Erasure {
             sought.marks.join(&erasures::marks(self.store.data_dir(), e)?);
             match e.whose {
                 Whose::Visitor(_) => sought.refs.push(e.subject_ref),
-                Whose::Identity(_) => sought.others = true,
+                Whose::Identity(id) => sought.identities.push(id),
+                Whose::Part { .. } => sought.stay.push(e.subject_ref),
             }
         }
+        sought.others = !(sought.identities.is_empty() && sought.stay.is_empty());
         Ok(sought)
     }
 
@@ -257,10 +324,17 @@ impl Erasure {
     }
 
     /// The keys themselves went with the rows; a remnant of one on a freed block, or in an older copy, opens nothing once the
-    /// key that wrapped it is gone.
+    /// key that wrapped it is gone. The companion copy still holds both: it is overwritten before anything counts as done.
     fn keys(&self, these: Vec<ErasureRow>) -> Result<bool> {
         while !self.store.pen().call(|tx| keys::rotate(tx, KEYS_PER_STEP))?.done {}
-        self.onward(these, |_| {})
+        if let Some(copy) = &self.store.options().keys.copy
+            && let Err(error) = keys::copy_to(self.store.data_dir(), copy)
+        {
+            log::warn!("an erasure waits for the copy of the keys, {}: {error}", copy.display());
+            self.note(these, |e| e.waiting = Some(KEYS_COPY.to_owned()))?;
+            return Ok(false);
+        }
+        self.onward(these, |e| e.waiting = None)
     }
 
     /// The write-ahead log holds every page of before until nobody reads a snapshot of before.
@@ -296,8 +370,10 @@ impl Erasure {
                 let after =
                     ErasureRow { step: Step::Done, marks: None, waiting: None, done, result, result_digest, ..now };
                 erasures::update(tx, &after)?;
-                let (who, what) = (e.opened_by.as_str(), "erasure_done");
-                audit::insert(tx, who, what, Some(&uuid_text(&e.id)), Some(&hex(&digest)))?;
+                let (id, result_sha256) = (uuid_text(&e.id), hex(&digest));
+                audit::insert(tx, &e.opened_by, "erasure_done", Some(&id), Some(&result_sha256))?;
+                let detail = EraseDetail { erasure_id: id, rows: after.row_count, result_sha256 };
+                ledger::note(tx, EntryKind::Erase, &detail)?;
             }
             Ok(())
         })?;
@@ -358,18 +434,36 @@ impl Erasure {
 /// [`Erasure::begin`] inside a transaction of the pen.
 fn begin(tx: &WriteTx<'_>, data_dir: &std::path::Path, who: &Who, asked: &Asked) -> Result<Vec<[u8; 16]>> {
     let begun = people::begin(tx, data_dir, who, asked)?;
-    for id in &begun {
-        audit::insert(tx, &asked.by, "erasure_begun", Some(&uuid_text(id)), None)?;
-    }
+    noted(tx, &begun, asked)?;
     Ok(begun)
 }
 
+/// Begins what a request of the register asks for, in its transaction: all of these people that who asks may reach, and nobody
+/// else's on the same device. Returns how many erasures; none where nothing is kept. [`Erasure::work`] does the rest, and
+/// answers the request. Errors: `Storage`.
+pub fn begin_for(
+    tx: &WriteTx<'_>,
+    data_dir: &std::path::Path,
+    request: &RequestRow,
+    people: &[Person],
+) -> Result<usize> {
+    let asked = Asked { by: request.opened_by.clone(), request_id: Some(request.id) };
+    let level = request.level.unwrap_or(Level::Device);
+    let begun = people::of_request(tx, data_dir, (people, level), &asked)?;
+    noted(tx, &begun, &asked)?;
+    Ok(begun.len())
+}
+
+fn noted(tx: &WriteTx<'_>, begun: &[[u8; 16]], asked: &Asked) -> Result<()> {
+    begun.iter().try_for_each(|id| audit::insert(tx, &asked.by, "erasure_begun", Some(&uuid_text(id)), None))
+}
+
 /// One step at the rows of one erasure; the last one is written down with it.
-fn rows_step(tx: &WriteTx<'_>, id: &[u8; 16], targets: &[String]) -> Result<rows::Part> {
+fn rows_step(tx: &WriteTx<'_>, id: &[u8; 16], targets: &[String], decisions: &TakeAway) -> Result<rows::Part> {
     let Some(e) = erasures::get(tx, id)?.filter(|e| e.step == Step::Rows) else {
         return Ok(rows::Part { rows: 0, done: true });
     };
-    let part = rows::step(tx, &e, targets)?;
+    let part = rows::step(tx, &e, targets, decisions)?;
     let mut now = erasures::get(tx, id)?.unwrap_or(e);
     now.row_count += part.rows;
     if part.done {

@@ -8,13 +8,17 @@ use crate::base::error::{Error, Result};
 use crate::base::id::{ClientId, Seq, VisitorRef, mint_uuid};
 use crate::domain::consent::Purposes;
 use crate::domain::erasure::{Marks, Step};
+use crate::domain::request::Level;
 use crate::domain::visitor::{self, Visitor};
-use crate::store::erasures::{self, ErasureRow, Whose};
+use crate::store::erasures::{self, ErasureRow, Part, Whose};
+use crate::store::requests::Person;
 use crate::store::rights_log::{self, Entry};
-use crate::store::{ReadTx, WriteTx, identities, refusals, sites, suppressed, visitors};
+use crate::store::{ReadTx, WriteTx, codes, identities, refusals, sites, suppressed, visitors};
 
 /// Rows of one person at the most that are looked for at once.
 const PEOPLE_MAX: i64 = 10_000;
+/// Codes of one visitor at the most that are taken out of use with it.
+const CODES_MAX: i64 = 1_000;
 
 /// Who is to be erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +39,6 @@ pub enum Who {
         /// The site's own name for the customer.
         name: String,
     },
-    /// The visitor of that row.
-    VisitorRow(i64),
-    /// The identity of that row.
-    IdentityRow(i64),
 }
 
 /// Who asked, and under which request.
@@ -76,38 +76,69 @@ pub(in crate::erasure) fn begin(tx: &WriteTx<'_>, data_dir: &Path, who: &Who, as
             }
         }
         Who::Reference(visitor_ref) => found(tx, data_dir, visitors::by_ref(tx, *visitor_ref)?, asked),
-        Who::VisitorRow(id) => found(tx, data_dir, visitors::get(tx, *id)?, asked),
         Who::Customer { site, name } => {
             let site_id = site_id(tx, site)?;
-            suppress_name(tx, site, name)?;
             match identities::find_by_key(tx, site_id, name)? {
                 Some(id) => customer(tx, data_dir, (id, site_id), asked),
-                None => Ok(Vec::new()),
+                None => suppress_name(tx, site, name, None).map(|()| Vec::new()),
             }
         }
-        Who::IdentityRow(id) => match identities::site_of(tx, *id)? {
-            Some(site_id) => {
-                if let Some(name) = identities::name(tx, *id)? {
-                    suppress_name(tx, &site_name(tx, site_id)?, &name)?;
-                }
-                customer(tx, data_dir, (*id, site_id), asked)
-            }
-            None => Ok(Vec::new()),
-        },
     }
+}
+
+/// Begins the erasure of what a request reaches (the identity ladder): of a customer all that was tied to the name; of a visitor
+/// everything, where nobody else was known on that device, and else the visits in which nobody was known. Who is known by the
+/// device alone reaches no customer, and no visit in which anybody signed in.
+pub(in crate::erasure) fn of_request(
+    tx: &WriteTx<'_>,
+    data_dir: &Path,
+    (people, level): (&[Person], Level),
+    asked: &Asked,
+) -> Result<Vec<[u8; 16]>> {
+    tx.settle()?;
+    let device = level == Level::Device;
+    let own: Vec<i64> = people
+        .iter()
+        .filter_map(|person| match person {
+            Person::Identity(id) if !device => Some(*id),
+            _ => None,
+        })
+        .collect();
+    let mut begun = Vec::new();
+    for person in people {
+        let Person::Visitor(id) = person else { continue };
+        let Some(visitor) = visitors::get(tx, *id)? else { continue };
+        if identities::known_others(tx, *id, &own, device)? {
+            let part = if device { Part::Anonymous } else { Part::Unknown };
+            begun.push(part_of(tx, data_dir, &visitor, part, asked)?);
+        } else {
+            begun.push(one(tx, data_dir, &visitor, asked)?);
+        }
+    }
+    for id in own {
+        if let Some(site_id) = identities::site_of(tx, id)? {
+            begun.extend(customer(tx, data_dir, (id, site_id), asked)?);
+        }
+    }
+    begun.sort_unstable();
+    begun.dedup();
+    Ok(begun)
 }
 
 fn found(tx: &WriteTx<'_>, data_dir: &Path, visitor: Option<Visitor>, asked: &Asked) -> Result<Vec<[u8; 16]>> {
     visitor.map_or_else(|| Ok(Vec::new()), |visitor| one(tx, data_dir, &visitor, asked).map(|id| vec![id]))
 }
 
-/// A customer's rows, and visitors nobody else was tied to.
+/// A customer's rows, and visitors nobody else was tied to; the name is suppressed, and logged.
 fn customer(
     tx: &WriteTx<'_>,
     data_dir: &Path,
     (identity_id, site_id): (i64, i64),
     asked: &Asked,
 ) -> Result<Vec<[u8; 16]>> {
+    let name = identities::name(tx, identity_id)?;
+    let blind = identities::blind_of(tx, identity_id)?;
+    suppress_name(tx, &site_name(tx, site_id)?, name.as_deref().unwrap_or_default(), blind)?;
     let mut begun = Vec::new();
     for visitor_id in identities::visitors_of(tx, identity_id, PEOPLE_MAX)? {
         let alone = identities::of_visitor(tx, visitor_id, 2)? == [identity_id];
@@ -116,7 +147,7 @@ fn customer(
         }
     }
     let mut marks = Marks::default();
-    if let Some(name) = identities::name(tx, identity_id)? {
+    if let Some(name) = name {
         marks.add(name.as_bytes());
     }
     let row = (VisitorRef::mint(), Whose::Identity(identity_id));
@@ -124,10 +155,31 @@ fn customer(
     Ok(begun)
 }
 
-/// One visitor: suppressed, logged, cut off, written down. One that is being erased already has its erasure.
+/// A customer whose erasure a restore wrote down, without the keys to open the name: it is looked for by it from now on.
+pub(in crate::erasure) fn name_sought(tx: &WriteTx<'_>, data_dir: &Path, id: &[u8; 16]) -> Result<()> {
+    let Some(e) = erasures::get(tx, id)? else { return Ok(()) };
+    let Whose::Identity(identity_id) = e.whose else { return Ok(()) };
+    if !erasures::marks(data_dir, &e)?.is_empty() {
+        return Ok(());
+    }
+    let Some(name) = identities::name(tx, identity_id)? else { return Ok(()) };
+    let mut marks = Marks::default();
+    marks.add(name.as_bytes());
+    let sealed = Some(erasures::seal_marks(data_dir, id, &marks)?);
+    erasures::update(tx, &ErasureRow { marks: sealed, ..e })
+}
+
+/// One visitor: suppressed, logged, cut off, written down. One that is being erased already has its erasure; another request
+/// gets one of its own beside it, which ends with the first.
 fn one(tx: &WriteTx<'_>, data_dir: &Path, visitor: &Visitor, asked: &Asked) -> Result<[u8; 16]> {
-    if let Some(running) = erasures::unfinished(tx)?.into_iter().find(|e| e.whose == Whose::Visitor(visitor.id)) {
-        return Ok(running.id);
+    let mut running = erasures::unfinished(tx)?;
+    running.retain(|e| e.whose == Whose::Visitor(visitor.id));
+    if let Some(same) = running.iter().find(|e| asked.request_id.is_none_or(|id| e.request_id == Some(id))) {
+        return Ok(same.id);
+    }
+    let whose = (visitor.visitor_ref, Whose::Visitor(visitor.id));
+    if !running.is_empty() {
+        return insert(tx, data_dir, visitor.site_id, whose, &Marks::default(), asked);
     }
     let site = site_name(tx, visitor.site_id)?;
     suppress(tx, &site, &visitor.key, visitor.visitor_ref)?;
@@ -143,7 +195,25 @@ fn one(tx: &WriteTx<'_>, data_dir: &Path, visitor: &Visitor, asked: &Asked) -> R
         }
     }
     visitors::cut_off(tx, visitor.id)?;
-    insert(tx, data_dir, visitor.site_id, (visitor.visitor_ref, Whose::Visitor(visitor.id)), &marks, asked)
+    codes::delete_of_visitor(tx, visitor.id, CODES_MAX)?;
+    insert(tx, data_dir, visitor.site_id, whose, &marks, asked)
+}
+
+/// Visits of a visitor who stays: what happened under the id until now is not taken in any more, for nobody can tell whose it
+/// would be; what happens from now on is.
+fn part_of(tx: &WriteTx<'_>, data_dir: &Path, visitor: &Visitor, part: Part, asked: &Asked) -> Result<[u8; 16]> {
+    let site = site_name(tx, visitor.site_id)?;
+    let id_hash = visitor::id_hash(&tx.identity().hash_key, &site, &visitor.key);
+    suppressed::put(tx, &id_hash, tx.now())?;
+    let entry = Entry {
+        action: rights_log::ERASE_PART.to_owned(),
+        purposes: Purposes::NONE,
+        signed_in: part == Part::Unknown,
+        ..erased(tx, &site, visitor.visitor_ref, id_hash)
+    };
+    rights_log::push(tx, entry);
+    let whose = Whose::Part { visitor: visitor.id, part, upto: tx.last_seq() };
+    insert(tx, data_dir, visitor.site_id, (visitor.visitor_ref, whose), &Marks::default(), asked)
 }
 
 fn insert(
@@ -182,19 +252,30 @@ fn suppress(tx: &WriteTx<'_>, site: &str, key: &ClientId, visitor_ref: VisitorRe
     let id_hash = visitor::id_hash(&tx.identity().hash_key, site, key);
     suppressed::put(tx, &id_hash, tx.now())?;
     refusals::put(tx, &id_hash, Purposes::ALL, tx.now(), Seq(0))?;
-    log(tx, site, visitor_ref, id_hash);
+    rights_log::push(tx, erased(tx, site, visitor_ref, id_hash));
     Ok(())
 }
 
-/// What happened until now is not tied to that customer any more.
-fn suppress_name(tx: &WriteTx<'_>, site: &str, name: &str) -> Result<()> {
+/// What happened until now is not tied to that customer any more. `name` is empty where no key is at hand to open it; `blind` =
+/// how a backup knows the row.
+fn suppress_name(tx: &WriteTx<'_>, site: &str, name: &str, blind: Option<[u8; 16]>) -> Result<()> {
     let hash = visitor::identity_hash(&tx.identity().hash_key, site, name);
     suppressed::put(tx, &hash, tx.now())?;
-    log(tx, site, VisitorRef::mint(), hash);
+    let action = rights_log::ERASE_CUSTOMER.to_owned();
+    let entry = erased(tx, site, VisitorRef::mint(), hash);
+    rights_log::push(tx, Entry { action, purposes: Purposes::NONE, customer: blind, ..entry });
     Ok(())
 }
 
-fn log(tx: &WriteTx<'_>, site: &str, visitor_ref: VisitorRef, id_hash: crate::base::digest::Hash) {
-    let (site, action) = (site.to_owned(), rights_log::ERASE.to_owned());
-    rights_log::push(tx, Entry { at: tx.now(), site, visitor_ref, id_hash, action, purposes: Purposes::ALL });
+fn erased(tx: &WriteTx<'_>, site: &str, visitor_ref: VisitorRef, id_hash: crate::base::digest::Hash) -> Entry {
+    Entry {
+        at: tx.now(),
+        site: site.to_owned(),
+        visitor_ref,
+        id_hash,
+        action: rights_log::ERASE.to_owned(),
+        purposes: Purposes::ALL,
+        customer: None,
+        signed_in: false,
+    }
 }

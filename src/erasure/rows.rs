@@ -5,22 +5,21 @@
 use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::domain::event::Lane;
-use crate::domain::ledger::EntryKind;
 use crate::domain::line::HoleReason;
 use crate::domain::visit::Visit;
 use crate::domain::visitor::Visitor;
-use crate::erasure::tell;
-use crate::store::erasures::{self, ErasureRow, Whose};
+use crate::erasure::{TakeAway, tell};
+use crate::store::erasures::{self, ErasureRow, Part as PartOf, Whose};
 use crate::store::{
-    WriteTx, ages, codes, decisions, denials, events, floors, frozen, holes, identities, personal, sessions, visitors,
-    visits,
+    WriteTx, ages, codes, denials, events, floors, frozen, holes, identities, personal, restrictions, sessions,
+    visitors, visits,
 };
 
 /// Rows a step may change at the most.
 pub(in crate::erasure) const STEP_MAX: i64 = 1_000;
 /// Rows that one event needs at the most: itself, its page, its hole, its number.
 const ONE: i64 = 5;
-/// Floors of a visitor, one per purpose, the visitor itself, its erasure, and the last line.
+/// Floors of a visitor, one per purpose, its restriction, itself, its erasure, and the last line.
 const FAREWELL: i64 = 50;
 
 /// What one step came to.
@@ -33,12 +32,18 @@ pub(in crate::erasure) struct Part {
 }
 
 /// One step at an erasure's rows. With the last row goes the last line that tells upstream.
-pub(in crate::erasure) fn step(tx: &WriteTx<'_>, e: &ErasureRow, targets: &[String]) -> Result<Part> {
+pub(in crate::erasure) fn step(
+    tx: &WriteTx<'_>,
+    e: &ErasureRow,
+    targets: &[String],
+    decisions: &TakeAway,
+) -> Result<Part> {
     tx.settle()?;
-    let mut removal = Removal { tx, e, targets, began: tx.changes(), rows: 0 };
+    let mut removal = Removal { tx, e, targets, decisions, began: tx.changes(), rows: 0 };
     let done = match e.whose {
         Whose::Visitor(id) => removal.visitor(id)?,
         Whose::Identity(id) => removal.identity(id)?,
+        Whose::Part { visitor, part, upto } => removal.part(visitor, part, upto)?,
     };
     Ok(Part { rows: removal.rows, done })
 }
@@ -50,6 +55,7 @@ struct Removal<'a, 'c> {
     tx: &'a WriteTx<'c>,
     e: &'a ErasureRow,
     targets: &'a [String],
+    decisions: &'a TakeAway,
     began: u64,
     rows: i64,
 }
@@ -105,7 +111,7 @@ impl Removal<'_, '_> {
         if visitor.disclosed {
             tell::at_least_one(tx, self.e, self.targets)?;
         }
-        let rows = floors::delete_of_visitor(tx, visitor_id)?;
+        let rows = floors::delete_of_visitor(tx, visitor_id)? + restrictions::delete(tx, visitor_id)?;
         self.count(rows + 1);
         visitors::delete(tx, visitor_id)?;
         Ok(true)
@@ -117,12 +123,11 @@ impl Removal<'_, '_> {
         if room < 4 {
             return Ok(false);
         }
-        // each is three rows changed: the decision, its evidence, and why it went
-        let which = decisions::places(self.tx, visitor.visitor_ref, room / 3)?;
-        let done = i64::try_from(which.len()).unwrap_or(i64::MAX) < room / 3;
-        decisions::clear(self.tx, EntryKind::Erasure, &which)?;
-        self.count(which.len());
-        Ok(done)
+        // each is three rows changed: the decision, its evidence, and why it went; the proof of all of them is one more
+        let limit = room / 3;
+        let gone = (self.decisions)(self.tx, visitor.visitor_ref, limit)?;
+        self.rows += gone;
+        Ok(gone < limit)
     }
 
     /// What an identity was tied to, and the identity; false = no room left.
@@ -148,6 +153,22 @@ impl Removal<'_, '_> {
         let rows = identities::delete_untied(tx, identity_id)?;
         self.count(rows);
         Ok(true)
+    }
+
+    /// Visits of a visitor who stays, in which nobody was known; false = no room left.
+    fn part(&mut self, visitor_id: i64, part: PartOf, upto: Seq) -> Result<bool> {
+        let tx = self.tx;
+        let signed_in = part == PartOf::Unknown;
+        for visit_id in identities::unknown_visits(tx, visitor_id, signed_in, upto, self.left().max(1))? {
+            let Some(visit) = visits::get(tx, visit_id)? else { continue };
+            if !self.visit(&visit)? {
+                return Ok(false);
+            }
+        }
+        if self.left() < FAREWELL || !identities::unknown_visits(tx, visitor_id, signed_in, upto, 1)?.is_empty() {
+            return Ok(false);
+        }
+        self.told()
     }
 
     /// Of a visit in which somebody else signed in too: only what lies in this identity's own sessions.

@@ -179,9 +179,11 @@ fn posted(call: &Call<'_>, request: &Request) -> Result<Value> {
     let opened = call.app.subject.register(&asked, &call.caller)?;
     let id = crate::base::id::uuid_bytes(&opened.id).unwrap_or_default();
     let view = match call.app.subject.run(&id, None, &terms, &call.caller) {
+        Ok(view) if view.is_erasing() => {
+            call.app.erasure.delete_rows()?; // the rest goes on by itself
+            view
+        }
         Ok(view) => view,
-        // accepted and in the register: it is carried out when something here can
-        Err(error) if error.code == "not_possible" => opened,
         Err(error) if error.kind == Sort::Busy || error.kind == Sort::Storage => return Err(error),
         Err(error) => {
             log::warn!("a request of the GDPR API failed and stays open: {}", error.code);

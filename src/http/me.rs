@@ -1,18 +1,21 @@
 //! Self-service for a site's privacy page: what is kept of me, withdraw, erase. Who asks is known by the device's token, in the
-//! header `Wayside-Visitor-Token`, and where the host site says who is signed in, by `Wayside-Assertion`.
+//! header `Wayside-Visitor-Token`, or by the code of a kiosk's receipt, in `Wayside-Code`; and where the host site says who is
+//! signed in, by `Wayside-Assertion`.
 //! Must never tell a stranger from somebody unknown: both read the same, after the same work.
 
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::base::error::{Error, Result};
-use crate::base::id::ClientId;
+use crate::base::id::{ClientId, uuid_bytes};
 use crate::consent::{Actor, Request as Decide};
+use crate::domain::code::Code;
 use crate::domain::request::{Channel, Kind, Level};
 use crate::domain::site::Seat;
 use crate::domain::token::Caller;
 use crate::http::answer::Answering;
 use crate::http::app::App;
+use crate::http::choice::{CODE_HEADER, TOKEN_HEADER};
 use crate::http::operator::parsed;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
@@ -21,14 +24,20 @@ use crate::http::server::Responder;
 use crate::http::{auth, consent};
 use crate::ingest::shape::shape_decision;
 use crate::ingest::wire::RawDecision;
-use crate::subject::{Asked, People};
+use crate::subject::{Asked, People, Person};
 
-/// Who asks: the site, the rows, how they are known, and the token as sent.
+/// What who asks has shown.
+enum Shown {
+    Token(String),
+    Code(Code),
+}
+
+/// Who asks: the site, the rows, how they are known, and by what.
 struct Holder {
     seat: Seat,
     people: People,
     level: Level,
-    token: String,
+    shown: Shown,
 }
 
 fn holder(app: &App, request: &Request) -> Result<Holder> {
@@ -36,13 +45,20 @@ fn holder(app: &App, request: &Request) -> Result<Holder> {
     let site = head.query_param("site");
     let arrived = auth::arrived(app, head, site.as_deref())?;
     let seat = app.ingest.seat_for(&arrived, None)?;
-    let token = head.headers.get("wayside-visitor-token").ok_or_else(|| {
-        Error::invalid("who asks is not said")
-            .code("visitor_token")
-            .remedy("send the visitorToken of this device in the header Wayside-Visitor-Token")
+    if let Some(code) = head.headers.get(CODE_HEADER) {
+        let code = Code::parse(code)?;
+        let visitor = app.consent.by_code(&seat, &code, auth::client(app, head), arrived.received)?;
+        // a code opens the visit it was printed for: what a device token opens on its device
+        let people = vec![Person::Visitor(visitor.id)];
+        return Ok(Holder { seat, people, level: Level::Device, shown: Shown::Code(code) });
+    }
+    let token = head.headers.get(TOKEN_HEADER).ok_or_else(|| {
+        Error::invalid("who asks is not said").code("visitor_token").remedy(
+            "send the visitorToken of this device in the header Wayside-Visitor-Token, or the code of a receipt in Wayside-Code",
+        )
     })?;
     let (people, level) = app.subject.holder(&seat, token, head.headers.get("wayside-assertion"))?;
-    Ok(Holder { seat, people, level, token: token.to_owned() })
+    Ok(Holder { seat, people, level, shown: Shown::Token(token.to_owned()) })
 }
 
 /// `GET /v1/me`: what is kept of who asks.
@@ -71,7 +87,12 @@ fn take_back(app: &App, request: &Request, answering: &Answering) -> Result<()> 
     let who = holder(app, request)?;
     let asked: Withdraw = parsed(request)?;
     let purposes = if asked.purposes.is_empty() { vec!["measure".to_owned()] } else { asked.purposes };
-    let visitor = who.token.rsplit_once('.').map_or(who.token.as_str(), |(id, _)| id).to_owned();
+    let (visitor, token, code) = match who.shown {
+        Shown::Token(token) => {
+            (token.rsplit_once('.').map_or(token.as_str(), |(id, _)| id).to_owned(), Some(token), None)
+        }
+        Shown::Code(code) => ("code".to_owned(), None, Some(code)), // the pen looks it up
+    };
     let raw = RawDecision {
         visitor: Some(visitor.into()),
         action: Some("withdraw".into()),
@@ -89,10 +110,10 @@ fn take_back(app: &App, request: &Request, answering: &Answering) -> Result<()> 
         visitor,
         decision,
         actor: Actor::Subject,
-        token: Some(who.token),
+        token,
         signals: auth::signals(&request.head),
         received: request.head.received_at,
-        code: None,
+        code,
         from: auth::client(app, &request.head),
     };
     let (later, seat) = (answering.clone(), who.seat);
@@ -104,7 +125,8 @@ fn take_back(app: &App, request: &Request, answering: &Answering) -> Result<()> 
     })
 }
 
-/// `POST /v1/me/erase`: opens a request for erasure, or tells of the one that is open.
+/// `POST /v1/me/erase`: opens a request for erasure and begins it, or tells of the one that is open. The rows are deleted when this
+/// answers, unless a run is under way that does it next; upkeep sees to files, keys and the search.
 pub fn erase(call: Call<'_>, request: Request, done: Responder) {
     let answering = Answering::new(call.app, &request.head, done);
     answering.send(ask_erasure(call.app, &request).unwrap_or_else(|error| Reply::from_error(&error)));
@@ -115,13 +137,18 @@ fn ask_erasure(app: &App, request: &Request) -> Result<Reply> {
     let view = match app.subject.open_already(&who.people, Kind::Erase)? {
         Some(view) => view,
         None => {
-            let words = match who.level {
-                Level::Assertion => "the device's token and the host site's assertion",
+            let words = match (who.level, &who.shown) {
+                (Level::Assertion, _) => "the device's token and the host site's assertion",
+                (_, Shown::Code(_)) => "the code of a receipt",
                 _ => "the device's token",
             };
             let known = Some((who.level, words.to_owned()));
             let asked = Asked { kind: Kind::Erase, channel: Channel::Page, known, people: who.people };
-            app.subject.register(&asked, &Caller::Public)?
+            let opened = app.subject.register(&asked, &Caller::Public)?;
+            let id = uuid_bytes(&opened.id).unwrap_or_default();
+            let begun = app.subject.run(&id, None, &[], &Caller::Public)?;
+            app.erasure.delete_rows()?;
+            begun
         }
     };
     Ok(Reply::json(202, &json!({"request": view.id, "state": view.state, "due_at": view.due_at})))

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use crate::base::error::{Error, Result};
 use crate::base::id::uuid_bytes;
+use crate::domain::code::Code;
 use crate::domain::request::{Channel, Kind, Level, State};
+use crate::http::auth;
 use crate::http::operator::{answer, parsed};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
@@ -15,7 +17,7 @@ use crate::http::server::Responder;
 use crate::subject::people::Named;
 use crate::subject::rectify::Term;
 use crate::subject::results::Form;
-use crate::subject::{Asked, RequestsWanted};
+use crate::subject::{Asked, Person, RequestsWanted};
 
 /// Requests listed at once.
 const LIMIT_MAX: i64 = 1_000;
@@ -29,6 +31,8 @@ struct Open {
     site: Option<String>,
     visitor: Option<String>,
     identity: Option<String>,
+    /// The code of a kiosk's receipt, in place of a name.
+    code: Option<String>,
     verified: Option<String>,
 }
 
@@ -90,9 +94,21 @@ pub fn open(call: Call<'_>, request: Request, done: Responder) {
 fn opened(call: &Call<'_>, request: &Request) -> Result<Value> {
     let open: Open = parsed(request)?;
     let kind = word(&open.kind, "kind of request", Kind::parse, KINDS)?;
-    let named = Named { site: open.site, visitor: open.visitor, identity: open.identity, values: Vec::new() };
-    let people = call.app.subject.find(&named)?;
-    let known = open.verified.map(|words| (Level::Operator, words));
+    let by_hand = open.verified.map(|words| (Level::Operator, words));
+    let (people, known) = match open.code {
+        Some(code) => {
+            let seat = call.app.ingest.seat(open.site.as_deref())?;
+            let from = auth::client(call.app, &request.head);
+            let received = request.head.received_at;
+            let visitor = call.app.consent.by_code(seat, &Code::parse(&code)?, from, received)?;
+            let shown = (Level::Device, "the code of a receipt".to_owned());
+            (vec![Person::Visitor(visitor.id)], by_hand.or(Some(shown)))
+        }
+        None => {
+            let named = Named { site: open.site, visitor: open.visitor, identity: open.identity, values: Vec::new() };
+            (call.app.subject.find(&named)?, by_hand)
+        }
+    };
     let asked = Asked { kind, channel: Channel::Operator, known, people };
     shown(call.app.subject.register(&asked, &call.caller))
 }
@@ -143,7 +159,12 @@ pub fn run(call: Call<'_>, request: Request, done: Responder) {
         }
         let term = |r: Replace| Term { by: None, field: r.field, existing: r.existing, updated: r.updated };
         let terms: Vec<Term> = run.replace.into_iter().map(term).collect();
-        shown(call.app.subject.run(&id, run.verified.as_deref(), &terms, &call.caller))
+        let view = call.app.subject.run(&id, run.verified.as_deref(), &terms, &call.caller)?;
+        if view.is_erasing() {
+            call.app.erasure.work()?;
+            return shown(call.app.subject.show(&id));
+        }
+        shown(Ok(view))
     };
     answer(done, made());
 }

@@ -187,3 +187,14 @@ pub fn snapshots(tx: &ReadTx<'_>, visitor_id: i64, visit_id: i64, limit: i64) ->
 pub fn line(tx: &ReadTx<'_>, seq: Seq) -> Result<Option<FrozenAge>> {
     Ok(lines(tx, "WHERE f.seq = ?1", [seq])?.pop())
 }
+
+/// The newest visit of a visitor that had begun when something was received at `at`; 0 for none.
+pub(in crate::store) fn begun_by(tx: &ReadTx<'_>, visitor_id: i64, at: Millis) -> Result<Seq> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT coalesce(max(v.visit_id), 0) FROM visits v WHERE v.visitor_id = ?1 \
+             AND EXISTS (SELECT 1 FROM events e WHERE e.visit_id = v.visit_id AND e.received_at <= ?2)",
+        )
+        .and_then(|mut s| s.query_row((visitor_id, at), |r| r.get(0)))
+        .map_err(|e| open::error("finding the visits of a time", e))
+}

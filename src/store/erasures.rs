@@ -28,6 +28,37 @@ pub enum Whose {
     Visitor(i64),
     /// What an identity was tied to, and the identity.
     Identity(i64),
+    /// Visits of a visitor who stays, in which nobody was known.
+    Part {
+        /// The visitor.
+        visitor: i64,
+        /// Which visits.
+        part: Part,
+        /// Only visits begun at or below this number.
+        upto: Seq,
+    },
+}
+
+/// Which visits of a visitor who stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// In which nobody signed in and nobody was recognised.
+    Anonymous,
+    /// In which nobody is known, also where somebody signed in whose name was not kept.
+    Unknown,
+}
+
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Part::Anonymous => "anonymous",
+            Part::Unknown => "unknown",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Part> {
+        [Part::Anonymous, Part::Unknown].into_iter().find(|part| part.word() == word)
+    }
 }
 
 /// One erasure.
@@ -39,7 +70,7 @@ pub struct ErasureRow {
     pub request_id: Option<[u8; 16]>,
     /// The site's row.
     pub site_id: i64,
-    /// Reference of the visitor; for an identity one of its own that never was anybody's.
+    /// Reference of the visitor (also of one who stays); for an identity one of its own that never was anybody's.
     pub subject_ref: VisitorRef,
     /// Whose rows.
     pub whose: Whose,
@@ -99,12 +130,17 @@ pub struct Range {
 }
 
 const COLUMNS: &str = "erasure_id, request_id, site_id, subject_ref, visitor_id, identity_id, step, marks, opened_at, \
-    opened_by, done_at, row_count, told_seq, waiting, unreachable, result, result_digest";
+    opened_by, done_at, row_count, told_seq, waiting, unreachable, result, result_digest, part, upto_seq";
 
 fn from_row(r: &Row<'_>) -> rusqlite::Result<ErasureRow> {
-    let whose = match r.get::<_, Option<i64>>(4)? {
-        Some(id) => Whose::Visitor(id),
-        None => Whose::Identity(r.get(5)?),
+    let part = match r.get_ref(17)? {
+        rusqlite::types::ValueRef::Null => None,
+        word => Some((row::word(word, Part::parse)?, r.get(18)?)),
+    };
+    let whose = match (r.get::<_, Option<i64>>(4)?, part) {
+        (Some(visitor), Some((part, upto))) => Whose::Part { visitor, part, upto },
+        (Some(id), None) => Whose::Visitor(id),
+        (None, _) => Whose::Identity(r.get(5)?),
     };
     Ok(ErasureRow {
         id: r.get(0)?,
@@ -128,14 +164,15 @@ fn from_row(r: &Row<'_>) -> rusqlite::Result<ErasureRow> {
 
 /// Writes an erasure down.
 pub fn insert(tx: &WriteTx<'_>, e: &ErasureRow) -> Result<()> {
-    let (visitor, identity) = match e.whose {
-        Whose::Visitor(id) => (Some(id), None),
-        Whose::Identity(id) => (None, Some(id)),
+    let (visitor, identity, part, upto) = match e.whose {
+        Whose::Visitor(id) => (Some(id), None, None, None),
+        Whose::Identity(id) => (None, Some(id), None, None),
+        Whose::Part { visitor, part, upto } => (Some(visitor), None, Some(part.word()), Some(upto)),
     };
     tx.execute(
         "INSERT INTO erasures (erasure_id, request_id, site_id, subject_ref, visitor_id, identity_id, step, marks, \
-         opened_at, opened_by, done_at, row_count, told_seq, waiting, unreachable, result, result_digest) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+         opened_at, opened_by, done_at, row_count, told_seq, waiting, unreachable, result, result_digest, part, upto_seq) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         rusqlite::params![
             e.id,
             e.request_id,
@@ -154,6 +191,8 @@ pub fn insert(tx: &WriteTx<'_>, e: &ErasureRow) -> Result<()> {
             e.unreachable,
             e.result,
             e.result_digest,
+            part,
+            upto,
         ],
     )
     .map(|_| ())

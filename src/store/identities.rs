@@ -237,6 +237,57 @@ pub fn tied_visits(tx: &ReadTx<'_>, visitor_id: i64, upto: Seq, limit: i64) -> R
         .map_err(|e| open::error("reading the tied visits of a visitor", e))
 }
 
+/// Visits of a visitor, begun at or below a number, that no identity is tied to; with `signed_in` also those in which somebody
+/// signed in whose name was not kept. At most `limit`.
+pub fn unknown_visits(tx: &ReadTx<'_>, visitor_id: i64, signed_in: bool, upto: Seq, limit: i64) -> Result<Vec<i64>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT v.visit_id FROM visits v WHERE v.visitor_id = ?1 AND v.visit_id <= ?2 \
+             AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.visit_id = v.visit_id) \
+             AND (?3 OR NOT EXISTS (SELECT 1 FROM sessions s WHERE s.visit_id = v.visit_id)) ORDER BY v.visit_id LIMIT ?4",
+        )
+        .and_then(|mut s| s.query_map((visitor_id, upto, signed_in, limit), |r| r.get(0))?.collect())
+        .map_err(|e| open::error("reading the visits in which nobody was known", e))
+}
+
+/// Was anybody but these identities known in a visit of this visitor? With `anybody_signed_in` also where somebody signed in
+/// whose name was not kept.
+pub fn known_others(tx: &ReadTx<'_>, visitor_id: i64, own: &[i64], anybody_signed_in: bool) -> Result<bool> {
+    if ties_of_visitor(tx, visitor_id)?.iter().any(|tie| !own.contains(&tie.identity_id)) {
+        return Ok(true);
+    }
+    if !anybody_signed_in {
+        return Ok(false);
+    }
+    tx.conn()
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM visits v JOIN sessions s ON s.visit_id = v.visit_id WHERE v.visitor_id = ?1)",
+        )
+        .and_then(|mut s| s.query_row([visitor_id], |r| r.get(0)))
+        .map_err(|e| open::error("asking whether anybody signed in", e))
+}
+
+/// The keyed hash under which a customer's name is found in this file; `None` without the row.
+pub fn blind_of(tx: &ReadTx<'_>, identity_id: i64) -> Result<Option<[u8; 16]>> {
+    tx.conn()
+        .prepare_cached("SELECT blind FROM identities WHERE identity_id = ?1")
+        .and_then(|mut s| s.query_row([identity_id], |r| r.get(0)).optional())
+        .map_err(|e| open::error("reading an identity", e))
+}
+
+/// The customer of that keyed hash, first seen until then: for a restore, which has no key to make the hash anew.
+pub(in crate::store) fn find_by_blind(
+    tx: &ReadTx<'_>,
+    site_id: i64,
+    blind: [u8; 16],
+    until: Millis,
+) -> Result<Option<i64>> {
+    tx.conn()
+        .prepare_cached("SELECT identity_id FROM identities WHERE blind = ?1 AND site_id = ?2 AND first_seen_at <= ?3")
+        .and_then(|mut s| s.query_row((blind, site_id, until), |r| r.get(0)).optional())
+        .map_err(|e| open::error("finding an identity", e))
+}
+
 /// Removes the ties between an identity and a visit; returns how many.
 pub fn untie_one(tx: &WriteTx<'_>, identity_id: i64, visit_id: i64) -> Result<usize> {
     tx.execute("DELETE FROM contacts WHERE identity_id = ?1 AND visit_id = ?2", (identity_id, visit_id))

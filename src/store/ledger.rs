@@ -61,6 +61,17 @@ pub struct ClearedDetail {
     pub digest: String,
 }
 
+/// Content of an `erase` entry. It names nobody: the row of that erasure goes by its own age.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EraseDetail {
+    /// The erasure, as in `wayside erasures`.
+    pub erasure_id: String,
+    /// Rows deleted.
+    pub rows: i64,
+    /// SHA-256 of what the search of every file came to, lower-case hex.
+    pub result_sha256: String,
+}
+
 /// Content of a `ground` entry.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct GroundDetail {

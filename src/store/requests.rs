@@ -190,6 +190,16 @@ pub struct Wanted {
     pub skip: i64,
 }
 
+/// Requests that are being carried out, the oldest first.
+pub fn running(tx: &ReadTx<'_>) -> Result<Vec<RequestRow>> {
+    tx.conn()
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM requests WHERE closed_at IS NULL AND state = 'running' ORDER BY received_at, request_id"
+        ))
+        .and_then(|mut s| s.query_map([], from_row)?.collect())
+        .map_err(|e| open::error("listing the requests that are being carried out", e))
+}
+
 /// How many came this way.
 pub fn count(tx: &ReadTx<'_>, channel: Channel) -> Result<i64> {
     tx.conn()

@@ -2,7 +2,6 @@
 //! Must never overwrite a database, nor let one serve in which a no of the log does not hold. Invariant: the file gets its
 //! name last, by one rename; a restore that was cut off leaves nothing that serves.
 
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -10,25 +9,16 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use crate::base::digest::Hash;
 use crate::base::error::{Error, Kind, Result, io};
-use crate::base::id::{Seq, VisitorRef};
 use crate::base::time::Millis;
 use crate::domain::body::EpochLossBody;
-use crate::domain::consent::{Denial, Purposes};
-use crate::domain::erasure::{Marks, Step};
 use crate::domain::ledger::EntryKind;
 use crate::domain::line::LineKind;
-use crate::domain::visitor::{Visitor, id_hash};
 use crate::store::edge::{Edge, Minted};
 use crate::store::epochs::Reason;
-use crate::store::erasures::{ErasureRow, Whose};
 use crate::store::hardware::Hardware;
-use crate::store::rights_log::{ERASE, Entry};
-use crate::store::{
-    Identity, WriteTx, backup, decisions, denials, epochs, erasures, files, floors, frozen, ledger, meta, migrate,
-    open, refusals, rights_log, sites, suppressed, visitors, writer,
-};
+use crate::store::rights_log::Entry;
+use crate::store::{Identity, ages, backup, epochs, files, frozen, ledger, meta, migrate, open, rights_log, writer};
 
 /// What is to be restored, and to where.
 #[derive(Clone, Debug)]
@@ -142,9 +132,11 @@ fn fill(options: &RestoreOptions, part: &Path, log: &[Entry], log_found: bool, n
     let identity = Identity { edge, epoch_id, hash_key };
     let blind = !log_found && !options.without_log;
     let restored = writer::alone(&conn, &window, &identity, now, |tx| {
-        let backup_at = meta::newest_at(tx)?.rfc3339();
-        let (rights, erased) = replay(tx, data_dir, log)?;
-        let floored = if blind { floor_all(tx)? } else { 0 };
+        // a young database has not noted its newest time yet
+        let seen = ages::newest(tx)?.unwrap_or(Millis(0)).max(ledger::head(tx)?.at);
+        let backup_at = meta::newest_at(tx)?.max(seen).rfc3339();
+        let (rights, erased) = replay::run(tx, data_dir, log)?;
+        let floored = if blind { replay::floor_all(tx)? } else { 0 };
         let word = match (log_found, options.without_log) {
             (true, _) => "found",
             (false, true) => "none, told to go without",
@@ -188,131 +180,6 @@ fn sound(conn: &Connection, backup: &Path) -> Result<()> {
     }
 }
 
-/// Who is behind a reference, or a keyed hash of an id.
-struct People {
-    by_ref: HashMap<VisitorRef, i64>,
-    by_hash: HashMap<Hash, i64>,
-}
-
-impl People {
-    fn of(tx: &WriteTx<'_>) -> Result<People> {
-        let names: HashMap<i64, String> = sites::all(tx)?.into_iter().collect();
-        let (mut by_ref, mut by_hash) = (HashMap::new(), HashMap::new());
-        let key = &tx.identity().hash_key;
-        visitors::each(tx, |id, site_id, visitor, visitor_ref| {
-            by_ref.insert(visitor_ref, id);
-            if let Some(site) = names.get(&site_id) {
-                by_hash.insert(id_hash(key, site, &visitor), id);
-            }
-        })?;
-        Ok(People { by_ref, by_hash })
-    }
-
-    fn meant(&self, entry: &Entry) -> Option<i64> {
-        self.by_ref.get(&entry.visitor_ref).or_else(|| self.by_hash.get(&entry.id_hash)).copied()
-    }
-}
-
-/// Takes over what the backup does not know yet; returns how many rights, and how many erased persons it still held.
-fn replay(tx: &WriteTx<'_>, data_dir: &Path, log: &[Entry]) -> Result<(usize, usize)> {
-    let people = People::of(tx)?;
-    let (mut rights, mut erased) = (0, HashSet::new());
-    for entry in log {
-        if entry.action != ERASE && known(tx, entry)? {
-            continue;
-        }
-        let visitor = match people.meant(entry) {
-            Some(id) => visitors::get(tx, id)?,
-            None => None,
-        };
-        if entry.action == ERASE {
-            suppressed::put(tx, &entry.id_hash, entry.at)?;
-            refusals::put(tx, &entry.id_hash, Purposes::ALL, entry.at, Seq(0))?;
-            // one of a later time began anew, under the same id
-            if let Some(visitor) = visitor.filter(|v| v.first_seen <= entry.at && !erased.contains(&v.id)) {
-                erase(tx, data_dir, &visitor, entry)?;
-                erased.insert(visitor.id);
-                rights += 1;
-            }
-            continue;
-        }
-        if !entry.purposes.is_none() {
-            refusals::put(tx, &entry.id_hash, entry.purposes, entry.at, Seq(0))?;
-        }
-        if let Some(visitor) = visitor.filter(|v| !erased.contains(&v.id)) {
-            take_away(tx, visitor, entry.purposes, entry.at)?;
-        }
-        rights += 1;
-    }
-    Ok((rights, erased.len()))
-}
-
-/// Was it exercised before the backup? Then what followed it is in the backup too.
-fn known(tx: &WriteTx<'_>, entry: &Entry) -> Result<bool> {
-    let all = decisions::of_subject(tx, entry.visitor_ref, i64::MAX)?;
-    Ok(all.iter().any(|row| row.received == entry.at && row.action == entry.action))
-}
-
-/// Nothing of the person is read or leaves any more; the pipeline deletes the rows at the next start.
-fn erase(tx: &WriteTx<'_>, data_dir: &Path, visitor: &Visitor, entry: &Entry) -> Result<()> {
-    let mut marks = Marks::default();
-    marks.add(visitor.key.to_string().as_bytes());
-    marks.add(visitor.key.bytes());
-    visitors::cut_off(tx, visitor.id)?;
-    let id = crate::base::id::mint_uuid(tx.now());
-    let row = ErasureRow {
-        id,
-        request_id: None,
-        site_id: visitor.site_id,
-        subject_ref: visitor.visitor_ref,
-        whose: Whose::Visitor(visitor.id),
-        step: Step::Rows,
-        marks: Some(erasures::seal_marks(data_dir, &id, &marks)?),
-        opened: entry.at,
-        opened_by: "restore".to_owned(),
-        done: None,
-        row_count: 0,
-        told_seq: None,
-        waiting: None,
-        unreachable: None,
-        result: None,
-        result_digest: None,
-    };
-    erasures::insert(tx, &row)
-}
-
-/// A no becomes a floor over all restored rows.
-fn take_away(tx: &WriteTx<'_>, mut visitor: Visitor, purposes: Purposes, at: Millis) -> Result<()> {
-    let floor = tx.last_seq();
-    let fresh = purposes.without(visitor.standing.denied);
-    visitor.standing.granted = visitor.standing.granted.without(purposes);
-    visitor.standing.denied = visitor.standing.denied.with(purposes);
-    visitor.floors = visitor.floors.with(purposes);
-    if purposes.has(Purposes::MEASURE) {
-        visitor.measure_floor = visitor.measure_floor.max(floor);
-    }
-    let id = visitor.id;
-    visitors::keep_row(tx, &visitor)?;
-    floors::raise(tx, id, purposes, floor)?;
-    if !fresh.is_none() {
-        denials::insert(tx, id, &Denial { purposes: fresh, from: at, until: None })?;
-    }
-    Ok(())
-}
-
-/// Nobody knows what was withdrawn since: every right that rests on consent gets a floor, until it is given anew.
-fn floor_all(tx: &WriteTx<'_>) -> Result<usize> {
-    let mut ids = Vec::new();
-    visitors::each(tx, |id, _, _, _| ids.push(id))?;
-    let mut floored = 0;
-    for id in ids {
-        let Some(visitor) = visitors::get(tx, id)?.filter(|v| !v.standing.granted.is_none()) else { continue };
-        let granted = visitor.standing.granted;
-        take_away(tx, visitor, granted, tx.now())?;
-        floored += 1;
-    }
-    Ok(floored)
-}
-
+mod replay;
 #[cfg(test)]
 mod tests;

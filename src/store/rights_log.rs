@@ -24,6 +24,12 @@ pub const RIGHTS_LOG: &str = "rights.log";
 /// The action of an erasure.
 pub const ERASE: &str = "erase";
 
+/// The action of an erasure of what was tied to one customer; `id_hash` is that of the customer's name.
+pub const ERASE_CUSTOMER: &str = "erase_customer";
+
+/// The action of an erasure of a visitor's visits in which nobody was known; the visitor stays.
+pub const ERASE_PART: &str = "erase_part";
+
 /// The log of a data directory.
 pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(RIGHTS_LOG)
@@ -41,10 +47,15 @@ pub struct Entry {
     pub visitor_ref: VisitorRef,
     /// Keyed hash of the visitor's id, as in `refusals`.
     pub id_hash: Hash,
-    /// Which right, as in `decisions`: `withdraw`, `refuse`, `object`, `restrict`, `release`, `erase`.
+    /// Which right, as in `decisions`: `withdraw`, `refuse`, `object`, `restrict`, `release`, `erase`; and two more kinds of
+    /// erasure, [`ERASE_CUSTOMER`] and [`ERASE_PART`].
     pub action: String,
     /// The purposes it takes away.
     pub purposes: Purposes,
+    /// Of a customer's erasure: the keyed hash by which a backup knows the customer, where there was a row.
+    pub customer: Option<[u8; 16]>,
+    /// Of the erasure of a part: visits in which somebody signed in whose name was not kept went too.
+    pub signed_in: bool,
 }
 
 /// An [`Entry`] as its line. Unknown keys are passed over, so that an older program reads a newer log.
@@ -56,6 +67,10 @@ struct Line {
     id_hash: String,
     action: String,
     purposes: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    signed_in: bool,
 }
 
 impl Entry {
@@ -67,6 +82,8 @@ impl Entry {
             id_hash: hex(&self.id_hash),
             action: self.action.clone(),
             purposes: self.purposes.0,
+            customer: self.customer.map(|hash| hex(&hash)),
+            signed_in: self.signed_in,
         };
         serde_json::to_string(&line).map_err(|e| Error::storage("writing a line of rights.log").source(e))
     }
@@ -81,6 +98,8 @@ impl Entry {
             id_hash: unhex(&line.id_hash)?,
             action: line.action,
             purposes: Purposes(line.purposes),
+            customer: line.customer.as_deref().map(unhex).transpose()?,
+            signed_in: line.signed_in,
         })
     }
 }
@@ -193,6 +212,8 @@ pub(in crate::store) fn replay(conn: &Connection, data_dir: &Path) -> Result<usi
             "restrict" | "release" => {
                 refusals::replay_restriction(conn, &entry.id_hash, entry.action == "restrict", entry.at)?;
             }
+            // what happened until then is not taken in any more; whoever comes anew may
+            ERASE_CUSTOMER | ERASE_PART => suppressed::replay(conn, &entry.id_hash, entry.at)?,
             _ if entry.purposes.is_none() => continue,
             _ => refusals::replay(conn, &entry.id_hash, entry.purposes, entry.at)?,
         }

@@ -80,6 +80,17 @@ pub struct Sought {
     pub refs: Vec<VisitorRef>,
     /// Rows of visitors who stay went too: their references are not among `refs`.
     pub others: bool,
+    /// References of those who stay, as far as they are known.
+    pub stay: Vec<VisitorRef>,
+    /// Customers whose ties went.
+    pub identities: Vec<i64>,
+}
+
+impl Sought {
+    /// Every reference that a copy or an answer must not name.
+    fn named(&self) -> impl Iterator<Item = &VisitorRef> {
+        self.refs.iter().chain(&self.stay)
+    }
 }
 
 /// What came of looking in one owner's files.
@@ -148,14 +159,14 @@ impl Traces for Copies {
     fn find(&self, sought: &Sought) -> Result<Vec<PathBuf>> {
         let mut out = self.files(migrate::SNAPSHOTS)?;
         out.extend(self.files(damage::DAMAGED)?);
-        out.retain(|path| is_main(path) && look(path, &sought.refs) != Look::Absent);
+        out.retain(|path| is_main(path) && look(path, sought) != Look::Absent);
         Ok(out)
     }
 
     fn erase(&self, sought: &Sought) -> Result<Erased> {
         let mut done = Erased::default();
         for path in self.files(migrate::SNAPSHOTS)?.into_iter().filter(|path| is_main(path)) {
-            match look(&path, &sought.refs) {
+            match look(&path, sought) {
                 Look::Absent => {}
                 Look::Present => {
                     files::remove_database(&path)?;
@@ -167,7 +178,7 @@ impl Traces for Copies {
         }
         // evidence of damage is the operator's: it is kept as it is, and named
         for path in self.files(damage::DAMAGED)?.into_iter().filter(|path| is_main(path)) {
-            if look(&path, &sought.refs) != Look::Absent {
+            if look(&path, sought) != Look::Absent {
                 done.unreachable.push(path);
             }
         }
@@ -195,7 +206,7 @@ impl Traces for Answers {
 
     fn find(&self, sought: &Sought) -> Result<Vec<PathBuf>> {
         let mut marks = sought.marks.clone();
-        sought.refs.iter().for_each(|one| marks.add(one.to_string().as_bytes()));
+        sought.named().for_each(|one| marks.add(one.to_string().as_bytes()));
         let search = Search::of(&marks);
         let mut out = Vec::new();
         walk(&self.folder, &mut |path| {
@@ -223,9 +234,9 @@ fn is_main(path: &Path) -> bool {
     !["-wal", "-shm", "-journal"].iter().any(|tail| name.ends_with(tail))
 }
 
-/// Does a copy hold one of these visitors? It is opened as it lies, read-only; beside its log it may not be changed, so one
+/// Does a copy hold one of these visitors or customers? It is opened as it lies, read-only; beside its log it may not be changed, so one
 /// with a log counts as unknown.
-fn look(path: &Path, refs: &[VisitorRef]) -> Look {
+fn look(path: &Path, sought: &Sought) -> Look {
     if files::length(&files::beside(path, "-wal")).map_or(true, |bytes| bytes > 0) {
         return Look::Unknown;
     }
@@ -238,8 +249,14 @@ fn look(path: &Path, refs: &[VisitorRef]) -> Look {
             return Err(rusqlite::Error::InvalidQuery);
         }
         let mut one = conn.prepare("SELECT EXISTS (SELECT 1 FROM visitors WHERE visitor_ref = ?1)")?;
-        for visitor_ref in refs {
+        for visitor_ref in sought.named() {
             if one.query_row([visitor_ref], |r| r.get(0))? {
+                return Ok(true);
+            }
+        }
+        let mut customer = conn.prepare("SELECT EXISTS (SELECT 1 FROM identities WHERE identity_id = ?1)")?;
+        for id in &sought.identities {
+            if customer.query_row([id], |r| r.get(0))? {
                 return Ok(true);
             }
         }

@@ -158,6 +158,11 @@ pub fn cut_off(tx: &WriteTx<'_>, visitor_id: i64) -> Result<()> {
     Ok(())
 }
 
+/// Was this visitor cut off from its id: is it being erased?
+pub fn is_cut_off(visitor: &Visitor) -> bool {
+    visitor.measure_floor.0 >= ABOVE_ALL
+}
+
 /// Takes a visitor for changing; [`keep`] gives it back.
 pub fn take(tx: &WriteTx<'_>, site_id: i64, key: &ClientId) -> Result<Option<Visitor>> {
     let place = (site_id, key.clone());

@@ -3,6 +3,7 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `carry` | carrying a request out, each kind in its own way; going on after a crash |
 //! | `people` | from what was named to the rows of people |
 //! | `scope` | every row of a person, and of nobody else on the same device |
 //! | `circumstances` | what Art. 15 wants said besides the data |
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::base::digest::{Hash, sha256};
+use crate::base::digest::Hash;
 use crate::base::error::{Error, Result};
 use crate::base::id::{ClientId, Seq, mint_uuid, uuid_text};
 use crate::base::time::DAY_MS;
@@ -26,12 +27,14 @@ use crate::domain::request::{self, Channel, Kind, Level, State};
 use crate::domain::site::Seat;
 use crate::domain::token::Caller;
 use crate::domain::visitor;
+pub use crate::store::requests::Person;
 pub use crate::store::requests::Wanted as RequestsWanted;
-use crate::store::requests::{self, Person, RequestRow, Wanted};
+use crate::store::requests::{self, RequestRow, Wanted};
 use crate::store::{Store, WriteTx, audit, visitors};
 
 pub mod access;
 pub mod assertion;
+mod carry;
 pub mod circumstances;
 pub mod options;
 pub mod page;
@@ -45,7 +48,6 @@ use self::assertion::Assertions;
 use self::circumstances::Circumstances;
 use self::options::SubjectOptions;
 use self::people::Named;
-use self::rectify::Term;
 use self::results::Form;
 use self::view::RequestView;
 
@@ -64,10 +66,13 @@ pub struct Done {
     pub told: Option<Seq>,
     /// SHA-256 of a result, where there is one.
     pub digest: Option<Hash>,
+    /// It was begun only: whoever finishes it answers the request.
+    pub begun: bool,
 }
 
-/// Carries out one kind of request for these people.
-pub type Hook = Arc<dyn Fn(&RequestRow, &[Person]) -> Result<Done> + Send + Sync>;
+/// Carries out one kind of request for these people, or begins to, in the transaction that writes it down. It must not hold the
+/// store: the pen may be the last to let go of it.
+pub type Hook = Arc<dyn Fn(&WriteTx<'_>, &RequestRow, &[Person]) -> Result<Done> + Send + Sync>;
 
 /// What other folders do for a request; without a hook such a request waits in the register.
 #[derive(Clone, Default)]
@@ -230,6 +235,11 @@ impl Subject {
         self.row(id)?;
         let words = note(words)?.to_owned();
         self.change(id, caller, "request_closed", Some(&format!("{}: {words}", state.word())), move |row, tx| {
+            if row.kind == Kind::Erase && row.state == State::Running && state != State::Answered {
+                return Err(Error::conflict("this erasure was begun: it cannot be refused any more")
+                    .code("request_state")
+                    .remedy("wayside subject show ID tells what it waits for"));
+            }
             row.state.goes_to(state)?;
             if !state.is_closed() {
                 return Err(Error::invalid("a request is closed as answered, refused or unidentifiable"));
@@ -238,119 +248,6 @@ impl Subject {
             Ok(())
         })?;
         self.show(id)
-    }
-
-    /// Carries a request out. `verified` = how the operator verified who asks, where that is not written down yet; `terms` =
-    /// what is to be corrected. Errors: `Conflict` where its state forbids it, or nothing here can carry it out yet (it stays
-    /// open); those of the work.
-    pub fn run(&self, id: &[u8; 16], verified: Option<&str>, terms: &[Term], caller: &Caller) -> Result<RequestView> {
-        let row = self.row(id)?;
-        let people = self.store.read(|tx| requests::people(tx, id))?;
-        self.possible(&row, terms)?;
-        let words = verified.map(note).transpose()?.map(str::to_owned);
-        self.change(id, caller, "request_run", words.clone().as_deref(), move |row, _| {
-            if let (State::Received, Some(words)) = (row.state, &words) {
-                (row.state, row.level, row.verification) =
-                    (State::Verified, Some(Level::Operator), Some(words.clone()));
-            }
-            row.state.goes_to(State::Running)?;
-            row.state = State::Running;
-            Ok(())
-        })?;
-        let row = self.row(id)?;
-        match self.carry_out(&row, &people, terms) {
-            Ok((done, expires)) => {
-                self.change(id, caller, "request_answered", Some(&done.answer.clone()), move |row, tx| {
-                    (row.state, row.closed, row.answer) = (State::Answered, Some(tx.now()), Some(done.answer.clone()));
-                    (row.result_digest, row.told_seq) = (done.digest, done.told);
-                    row.result_expires = expires.map(|days: u32| tx.now().plus(i64::from(days) * DAY_MS));
-                    Ok(())
-                })?
-            }
-            Err(error) => {
-                self.change(id, caller, "request_failed", Some(error.code), |row, _| {
-                    row.state = State::Verified; // what failed is tried again
-                    Ok(())
-                })?;
-                return Err(error);
-            }
-        }
-        self.show(id)
-    }
-
-    /// Can this be carried out at all, as it stands?
-    fn possible(&self, row: &RequestRow, terms: &[Term]) -> Result<()> {
-        let missing = match row.kind {
-            Kind::Erase => self.hooks.erase.is_none(),
-            Kind::Restrict => self.hooks.restrict.is_none(),
-            Kind::Object => self.hooks.object.is_none(),
-            _ => false,
-        };
-        if missing {
-            return Err(Error::conflict(format!(
-                "{} is not carried out by this version: the request stays open",
-                row.kind.word()
-            ))
-            .code("not_possible")
-            .remedy("carry it out by hand, then: wayside subject close ID --as answered --note \"what was done\""));
-        }
-        if row.kind == Kind::Rectify && terms.is_empty() {
-            return Err(Error::invalid("nothing is named to be corrected")
-                .code("no_terms")
-                .remedy("add --replace OLD=NEW, or the value of one field with --set FIELD=OLD=NEW"));
-        }
-        Ok(())
-    }
-
-    fn carry_out(&self, row: &RequestRow, people: &[Person], terms: &[Term]) -> Result<(Done, Option<u32>)> {
-        let hook = match row.kind {
-            Kind::Access | Kind::Portability => {
-                return self.copy(row, people).map(|done| (done, Some(self.about.stay.results_days)));
-            }
-            Kind::Rectify => {
-                let scope = self.store.read(|tx| scope::gather(tx, people, row.level.unwrap_or(Level::Device)))?;
-                let done = rectify::run(&self.store, &scope, terms)?;
-                let answer = format!("{} personal fields overwritten, {} events superseded", done.fields, done.events);
-                return Ok((Done { answer, told: done.told, digest: None }, None));
-            }
-            Kind::Erase => &self.hooks.erase,
-            Kind::Restrict => &self.hooks.restrict,
-            Kind::Object => &self.hooks.object,
-        };
-        match hook {
-            Some(hook) => hook(row, people).map(|done| (done, None)),
-            None => Err(Error::conflict("nothing here carries this out").code("not_possible")),
-        }
-    }
-
-    /// Makes the files of an access or portability request.
-    fn copy(&self, row: &RequestRow, people: &[Person]) -> Result<Done> {
-        let level = row.level.unwrap_or(Level::Device);
-        let heads = json!({
-            "id": uuid_text(&row.id),
-            "kind": row.kind.word(),
-            "received_at": row.received.rfc3339(),
-            "made_at": self.store.now().rfc3339(),
-            "known_by": level.word(),
-        });
-        let (answer, scope) = self.store.read(|tx| {
-            let scope = scope::gather(tx, people, level)?;
-            let answer = match row.kind {
-                Kind::Portability => access::portable(&scope, &self.about, heads.clone()),
-                _ => access::answer(tx, &scope, &self.about, heads.clone())?,
-            };
-            Ok((answer, scope))
-        })?;
-        let json = serde_json::to_vec_pretty(&answer).expect("invariant: an answer has string keys");
-        let dir = self.store.data_dir();
-        results::write(dir, &row.id, Form::Json, &json)?;
-        if row.kind == Kind::Access {
-            results::write(dir, &row.id, Form::Html, page::page(&answer).as_bytes())?;
-        }
-        let events: usize = scope.visitors.iter().flat_map(|of| &of.visits).map(|visit| visit.events.len()).sum();
-        let answer =
-            format!("a copy of {} visitors, {events} events; {} visits left out", scope.visitors.len(), scope.left_out);
-        Ok(Done { answer, told: None, digest: Some(sha256(&json)) })
     }
 
     /// The result of a request. Errors: `NotFound` where there is none or it has expired.
@@ -421,7 +318,7 @@ impl Subject {
             let mut out = Vec::new();
             for person in people {
                 if let Person::Visitor(id) = person
-                    && let Some(visitor) = visitors::get(tx, *id)?
+                    && let Some(visitor) = visitors::get(tx, *id)?.filter(|v| !visitors::is_cut_off(v))
                 {
                     out.push(visitor.key.to_string());
                 }

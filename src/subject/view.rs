@@ -1,6 +1,8 @@
 //! How a request is shown: its row, how many people it is about, and how far each target is.
 //! Must never show who asks. Invariant: a target counts as told only once it has acknowledged the batch with the line.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::base::error::Result;
@@ -8,9 +10,9 @@ use crate::base::id::uuid_text;
 use crate::base::text::hex;
 use crate::base::time::{DAY_MS, Millis};
 use crate::domain::event::Lane;
-use crate::domain::request::Level;
+use crate::domain::request::{Kind, Level, State};
 use crate::store::requests::{self, Person, RequestRow};
-use crate::store::{ReadTx, batches, cursors};
+use crate::store::{ReadTx, batches, cursors, erasures};
 use crate::subject::circumstances::Circumstances;
 
 /// A request.
@@ -52,6 +54,27 @@ pub struct RequestView {
     pub identities: usize,
     /// How far each target is; empty where none must be told.
     pub targets: Vec<TargetView>,
+    /// What was begun to carry out an erasure; empty for other kinds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub erasures: Vec<ErasureView>,
+}
+
+impl RequestView {
+    /// Is it an erasure that was begun and goes on?
+    pub fn is_erasing(&self) -> bool {
+        self.kind == Kind::Erase.word() && self.state == State::Running.word()
+    }
+}
+
+/// How far an erasure of a request is on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErasureView {
+    /// Its number, as in `wayside erasures`.
+    pub erasure_id: String,
+    /// What is done next; `done` at the end.
+    pub step: &'static str,
+    /// What it waits for, or the copies that could not be looked into.
+    pub waiting: Option<String>,
 }
 
 /// How far a target is.
@@ -85,8 +108,34 @@ pub fn of(tx: &ReadTx<'_>, row: &RequestRow, about: &Circumstances, now: Millis)
         result_expires_at: row.result_expires.map(Millis::rfc3339),
         visitors,
         identities: people.len() - visitors,
-        targets: targets(tx, row, about)?,
+        targets: match row.kind {
+            Kind::Erase => erased_at(tx, row)?,
+            _ => targets(tx, row, about)?,
+        },
+        erasures: erasures(tx, row)?,
     })
+}
+
+fn erasures(tx: &ReadTx<'_>, row: &RequestRow) -> Result<Vec<ErasureView>> {
+    let view = |e: erasures::ErasureRow| ErasureView {
+        erasure_id: uuid_text(&e.id),
+        step: e.step.word(),
+        waiting: e.waiting.or(e.unreachable),
+    };
+    Ok(erasures::of_request(tx, &row.id)?.into_iter().map(view).collect())
+}
+
+/// Targets of an erasure close by their batches or by evidence; one is done once every erasure of the request is.
+fn erased_at(tx: &ReadTx<'_>, row: &RequestRow) -> Result<Vec<TargetView>> {
+    let mut all: BTreeMap<String, bool> = BTreeMap::new();
+    for erasure in erasures::of_request(tx, &row.id)? {
+        for target in erasures::targets(tx, &erasure.id)? {
+            let done = all.entry(target.target).or_insert(true);
+            *done &= target.acked.is_some();
+        }
+    }
+    let view = |(target, done)| TargetView { target, state: if done { "acknowledged" } else { "open" } };
+    Ok(all.into_iter().map(view).collect())
 }
 
 fn targets(tx: &ReadTx<'_>, row: &RequestRow, about: &Circumstances) -> Result<Vec<TargetView>> {

@@ -16,6 +16,7 @@ mod notices;
 mod operator;
 mod personal;
 mod restart;
+mod rights;
 mod sdk;
 mod sdk_rights;
 mod sender;

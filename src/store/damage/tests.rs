@@ -44,6 +44,8 @@ fn log_a_right(dir: &Path, identity: &Identity) -> [u8; 32] {
         id_hash,
         action: "withdraw".to_owned(),
         purposes: Purposes::MEASURE,
+        customer: None,
+        signed_in: false,
     };
     rights_log::tests::write(dir, &[entry]);
     id_hash

@@ -30,6 +30,8 @@ pub(super) fn remember(
                 id_hash: c.id_hash,
                 action: row.action.clone(),
                 purposes,
+                customer: None,
+                signed_in: false,
             },
         );
     } else if decision.action == Action::Give && change.current {

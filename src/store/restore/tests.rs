@@ -4,11 +4,15 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::base::id::ClientId;
+use crate::base::id::{ClientId, Seq};
 use crate::base::time::{DAY_MS, ManualClock};
-use crate::domain::consent::{self, Action, BasisTable, Decision, Evidence, Method, Signals};
+use crate::domain::consent::{self, Action, BasisTable, Decision, Evidence, Method, Purposes, Signals};
+use crate::domain::visitor::{Visitor, id_hash};
 use crate::store::decisions::{Actor, Circumstances};
-use crate::store::{Note, ReadTx, Store, StoreOptions};
+use crate::store::rights_log::ERASE_PART;
+use crate::store::{
+    Note, ReadTx, Store, StoreOptions, WriteTx, decisions, denials, erasures, refusals, sites, suppressed, visitors,
+};
 
 const NOW: Millis = Millis(1_700_000_000_000);
 const BOTH: Purposes = Purposes(1 | 16);
@@ -73,6 +77,8 @@ impl Place {
             id_hash: id_hash(&edge.hash_key, "shop", &ClientId::new(key)),
             action: action.to_owned(),
             purposes,
+            customer: None,
+            signed_in: false,
         };
         rights_log::tests::write(&self.data(), &[entry]);
     }
@@ -245,4 +251,35 @@ fn a_fresh_database_after_damage_knows_who_was_erased() {
     let hash = id_hash(&store.identity().hash_key, "shop", &ClientId::new("visitor-b"));
     assert_eq!(store.read(|tx| suppressed::get(tx, &hash)).unwrap(), Some(NOW.plus(DAY_MS)));
     assert_eq!(store.read(|tx| refusals::get(tx, &hash)).unwrap().unwrap().purposes, Purposes::ALL);
+}
+
+#[test]
+fn a_restriction_and_its_end_are_taken_over_like_a_no() {
+    let place = Place::new();
+    for (key, action) in
+        [("visitor-a", "restrict"), ("visitor-b", "restrict"), ("visitor-b", "release"), ("never-seen", "restrict")]
+    {
+        place.exercised(key, action, Purposes::NONE);
+    }
+    place.lose_the_database();
+    assert_eq!(place.restore(&place.options()).unwrap().rights, 4);
+    let store = open_at(&place.data(), NOW.plus(2 * DAY_MS));
+    let restricted = |key: &str| place.find(&store, key).unwrap().standing.restricted;
+    assert_eq!(["visitor-a", "visitor-b", "visitor-c"].map(restricted), [true, false, false]);
+    let hash = id_hash(&store.identity().hash_key, "shop", &ClientId::new("never-seen"));
+    assert!(store.read(|tx| refusals::get(tx, &hash)).unwrap().unwrap().restricted);
+    assert_eq!(place.find(&store, "visitor-a").unwrap().standing.granted, BOTH, "and nothing else changed");
+}
+
+#[test]
+fn a_visitor_of_whom_a_part_was_erased_stays() {
+    let place = Place::new();
+    place.exercised("visitor-a", ERASE_PART, Purposes::NONE);
+    place.lose_the_database();
+    let done = place.restore(&place.options()).unwrap();
+    assert_eq!((done.rights, done.erased), (0, 0), "the backup holds no such visit");
+    let store = open_at(&place.data(), NOW.plus(2 * DAY_MS));
+    assert_eq!(place.find(&store, "visitor-a").unwrap().standing.granted, BOTH);
+    let hash = id_hash(&store.identity().hash_key, "shop", &ClientId::new("visitor-a"));
+    assert_eq!(store.read(|tx| suppressed::get(tx, &hash)).unwrap(), Some(NOW.plus(DAY_MS)));
 }

@@ -22,6 +22,8 @@ fn entry(n: u8, action: &str, purposes: Purposes) -> Entry {
         id_hash: [n; 32],
         action: action.to_owned(),
         purposes,
+        customer: None,
+        signed_in: false,
     }
 }
 
