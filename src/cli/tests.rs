@@ -365,6 +365,7 @@ fn a_notice_is_written_checked_previewed_and_compared() {
             purposes: vec![("measure".to_owned(), LawfulBasis::Consent, String::new())],
             words: vec!["measure".to_owned(), "share".to_owned()],
             choice_months: 6,
+            proof_months: None,
             ..Facts::default()
         }];
         world.run(line, context)

@@ -58,6 +58,7 @@ fn of_site(config: &Config, site: &SiteOptions) -> Facts {
         personal_days: config.retention.personal_days,
         ledger_months: config.retention.ledger_months,
         choice_months: site.choice_months,
+        proof_months: config.erase.recipient().ok().flatten().map(|_| config.erase.proof_months),
     }
 }
 
@@ -94,5 +95,23 @@ mod tests {
         draft.languages.get_mut("en").unwrap().purposes.get_mut("newsletter").unwrap().text =
             "We write to you.".to_owned();
         assert!(lint::check(&draft, &facts).iter().all(|f| !f.error));
+    }
+
+    #[test]
+    fn a_proof_that_stays_after_an_erasure_is_told_where_one_is_kept() {
+        let told = |config: &Config| {
+            let facts = of(config).remove(0);
+            let draft = template::draft(&facts, "1", &["en".to_owned(), "de".to_owned()], &[]);
+            ["en", "de"].map(|lang| {
+                draft.languages[lang].retention.contains("sealed proof of your decisions is kept for 36")
+                    || draft.languages[lang].retention.contains("Nachweis Ihrer Entscheidungen 36 Monate")
+            })
+        };
+        let mut config = Config::default();
+        assert_eq!(told(&config), [false; 2], "without a key nothing is kept");
+        config.erase.proof_key = Some(crate::base::cell::RecipientKey::mint().recipient().to_string());
+        assert_eq!(told(&config), [true; 2]);
+        config.erase.keep_proof = crate::consent::proofs::KeepProof::None;
+        assert_eq!(told(&config), [false; 2]);
     }
 }

@@ -33,6 +33,7 @@ fn notice() -> Notice {
         personal_days: 30,
         ledger_months: 36,
         choice_months: 6,
+        proof_months: None,
         ..Facts::default()
     };
     let draft: Draft = template::draft(&facts, "2026-11", &["en".to_owned()], &[]);

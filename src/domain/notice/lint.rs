@@ -36,6 +36,8 @@ pub struct Facts {
     pub ledger_months: u32,
     /// Months that a choice holds.
     pub choice_months: u32,
+    /// Months that sealed proof of an erased person's decisions stays; `None` where none is kept.
+    pub proof_months: Option<u32>,
 }
 
 /// One thing that is wrong with a draft, or doubtful.

@@ -109,8 +109,13 @@ fn english(facts: &Facts, draft: &Draft) -> Wording {
         ),
         retention: format!(
             "Visits, pages and events are kept for {} months, personal details for {} days after your last visit, and the \
-             record of your choice for {} months after it.",
-            facts.visits_months, facts.personal_days, facts.ledger_months
+             record of your choice for {} months after it.{}",
+            facts.visits_months,
+            facts.personal_days,
+            facts.ledger_months,
+            facts.proof_months.map_or_else(String::new, |months| format!(
+                " If you have your data erased, sealed proof of your decisions is kept for {months} months."
+            ))
         ),
         rights,
         complaint,
@@ -210,8 +215,13 @@ fn german(facts: &Facts, draft: &Draft) -> Wording {
         ),
         retention: format!(
             "Besuche, Seiten und Ereignisse werden {} Monate aufbewahrt, persönliche Angaben {} Tage nach Ihrem letzten Besuch, \
-             der Nachweis Ihrer Entscheidung {} Monate danach.",
-            facts.visits_months, facts.personal_days, facts.ledger_months
+             der Nachweis Ihrer Entscheidung {} Monate danach.{}",
+            facts.visits_months,
+            facts.personal_days,
+            facts.ledger_months,
+            facts.proof_months.map_or_else(String::new, |months| format!(
+                " Lassen Sie Ihre Daten löschen, so bleibt ein versiegelter Nachweis Ihrer Entscheidungen {months} Monate."
+            ))
         ),
         rights,
         complaint,

@@ -23,6 +23,7 @@ fn facts() -> Facts {
         personal_days: 30,
         ledger_months: 36,
         choice_months: 6,
+        proof_months: None,
     }
 }
 
