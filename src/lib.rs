@@ -13,7 +13,7 @@
 //! |---|---|---|---|
 //! | 5 | `main.rs`, [`daemon`], [`config`] | toml, env_logger, signals | contain a rule of the domain |
 //! | 4 | [`http`], [`cli`] | hyper and tokio in [`http::server`] only; clap and indicatif in `cli` | import `store`, open a transaction |
-//! | 3 | [`ingest`], [`consent`], [`subject`], [`erasure`], [`history`], [`forward`], [`upkeep`], [`tokens`] | maxminddb in [`ingest::geo`] | import a sibling, name rusqlite |
+//! | 3 | [`ingest`], [`consent`], [`subject`], [`erasure`], [`history`], [`records`], [`forward`], [`upkeep`], [`tokens`] | maxminddb in [`ingest::geo`] | import a sibling, name rusqlite |
 //! | 2 | [`store`] | rusqlite | decide anything, call out |
 //! | 1 | [`domain`] | serde; url, woothee, ipnet, one file each | do I/O, read the clock, hold globals |
 //! | 0 | [`base`] | rand and uuid in [`base::id`], flate2 in [`base::gzip`], digests in [`base::digest`], ciphers in [`base::cell`], jiff in [`base::time`] | know the domain |
@@ -37,6 +37,7 @@
 //! | end of a visit | [`upkeep`] | what is due -> ended -> a frozen snapshot line ([`store::frozen`]) | the `visits` lane |
 //! | forward | a timer or a kick | [`forward`]: what is due -> seal (boundaries, digest, signature) -> an attempt row -> render from a snapshot taken after it -> put -> cursor | files of a `dir` target |
 //! | reading | `wayside events`, `visits`, `status`, `export` ... | [`cli`] -> [`history`] -> a read-only snapshot -> [`store`] | rows without what a floor covers; never meets the writer |
+//! | the operator's records | `wayside records`, `dpia`, `breach`, `cookies`, `exempt-report` | [`daemon::setup`] -> [`records`] -> [`store::census`] | a page: settings and numbers, nobody's values |
 //! | commands that write | `wayside record`, `consent`, `import`, `batches ack` ... | the daemon's control socket ([`http::local`]), else the store opened here | as over HTTP |
 //!
 //! | personal field | traits, `externalIds`, `form`, identity, whole address of an event | [`domain::personal`] -> a cell ([`base::cell`]) under the visitor's key: [`store::keys`] commits first, then [`store::personal`], [`store::identities`] | [`history`] opens it for who holds the root key; never a line |
@@ -134,6 +135,7 @@ pub mod forward;
 pub mod history;
 pub mod http;
 pub mod ingest;
+pub mod records;
 pub mod store;
 pub mod subject;
 pub mod tokens;

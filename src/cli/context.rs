@@ -14,6 +14,7 @@ use crate::cli::output::Output;
 use crate::domain::notice::lint::Facts;
 use crate::history::{History, HistoryOptions};
 use crate::ingest::import::{ImportOptions, Source, Tally};
+use crate::records::{Records, Setup};
 
 /// How far long work is: done, and in all where that is known.
 pub type Told<'a> = dyn FnMut(u64, Option<u64>) + 'a;
@@ -115,6 +116,8 @@ pub struct Context {
     pub history: HistoryOptions,
     /// What notices must tell, site by site.
     pub facts: Vec<Facts>,
+    /// What the operator's records tell of the configuration.
+    pub setup: Setup,
     /// Length of the write-ahead log at which a backup gives way, bytes.
     pub wal_bytes_max: Option<u64>,
     /// The time.
@@ -157,6 +160,7 @@ impl Context {
             interactive: std::io::IsTerminal::is_terminal(&std::io::stderr()),
             history: HistoryOptions::default(),
             facts: Vec::new(),
+            setup: Setup::default(),
             wal_bytes_max: None,
             clock: Arc::new(SystemClock),
             stop,
@@ -176,6 +180,11 @@ impl Context {
     /// What was recorded, from the file. Errors: `NotFound` without a database.
     pub fn history(&self) -> Result<History> {
         Ok(History::open(&self.data_dir)?.with(self.history.clone()))
+    }
+
+    /// The operator's records, from the file. Errors: `NotFound` without a database.
+    pub fn records(&self) -> Result<Records> {
+        Records::open(&self.data_dir, self.setup.clone())
     }
 
     /// Whoever takes requests: the running daemon, else this process with the store open.

@@ -15,13 +15,17 @@ use crate::base::text::clean;
 pub mod audit;
 pub mod backup;
 pub mod batches;
+pub mod breach;
 pub mod check;
 pub mod consent;
 pub mod context;
+pub mod cookies;
 pub mod counts;
 pub mod desk;
+pub mod dpia;
 pub mod erasures;
 pub mod events;
+pub mod exempt;
 pub mod export;
 pub mod forward;
 pub mod import;
@@ -32,6 +36,7 @@ pub mod pick;
 pub mod progress;
 pub mod proof;
 pub mod record;
+pub mod records;
 pub mod restore;
 pub mod serve;
 pub mod status;
@@ -117,6 +122,16 @@ pub enum Command {
     Erasures(erasures::Args),
     /// Tell who did what with people's data.
     Audit(audit::Args),
+    /// Write the record of processing activities (GDPR Art. 30).
+    Records(records::Args),
+    /// Write the template of an impact assessment, filled in as far as it can be (GDPR Art. 35).
+    Dpia(dpia::Args),
+    /// Count whom and what a breach concerns (GDPR Art. 33 and 34).
+    Breach(breach::Args),
+    /// Write the table of what is kept in browsers, for the privacy policy.
+    Cookies(cookies::Args),
+    /// Prove the settings of sites that are measured under an exemption.
+    ExemptReport(exempt::Args),
     /// Run the periodic care, now.
     Upkeep(upkeep::Args),
     /// Print versions.
@@ -158,6 +173,11 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Token(args) => token::run(&args, context),
         Command::Erasures(args) => erasures::run(&args, context),
         Command::Audit(args) => audit::run(&args, context),
+        Command::Records(args) => records::run(&args, context),
+        Command::Dpia(args) => dpia::run(&args, context),
+        Command::Breach(args) => breach::run(&args, context),
+        Command::Cookies(args) => cookies::run(&args, context),
+        Command::ExemptReport(args) => exempt::run(&args, context),
         Command::Upkeep(args) => upkeep::run(&args, context),
         Command::Version(args) => version::run(&args, context),
     };

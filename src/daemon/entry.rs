@@ -19,7 +19,7 @@ use crate::cli::{self, Args, Desk};
 use crate::config::{Config, Flags, Loaded, Severity};
 use crate::daemon::desk::Here;
 use crate::daemon::import::{DeskSink, page_view};
-use crate::daemon::{compose, control_socket, facts, named, serve};
+use crate::daemon::{compose, control_socket, facts, named, serve, setup};
 use crate::domain::accesslog::LogLine;
 use crate::domain::denied::DenyList;
 use crate::domain::event::Lane;
@@ -130,6 +130,7 @@ fn context(config: Config) -> Result<Context> {
         stops: vec![end],
         history,
         facts: facts::of(&config),
+        setup: setup::of(&config)?,
         wal_bytes_max: Some(config.store.wal_bytes_max),
         serve: Box::new(move |out: &mut dyn Write| serve(&serving, out)),
         open_here: Box::new(move || Ok(Box::new(Alone(Some(Here::open(&opening)?))) as Box<dyn Desk>)),

@@ -26,6 +26,7 @@ pub mod facts;
 pub mod import;
 mod named;
 mod rights;
+pub mod setup;
 mod welcome;
 
 pub use self::care::Care;

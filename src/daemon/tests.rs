@@ -12,6 +12,7 @@ mod identity;
 mod import;
 mod outcomes;
 mod pages;
+mod records;
 mod restriction;
 mod rights;
 mod spool;

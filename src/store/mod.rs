@@ -23,6 +23,7 @@ pub mod audit;
 pub mod backup;
 pub mod bases;
 pub mod batches;
+pub mod census;
 pub mod checkpoints;
 pub mod codes;
 pub mod counts;

@@ -5,7 +5,8 @@ use crate::Offence;
 use crate::source::{Name, Source};
 
 /// Floor 3: each does one kind of work and knows no sibling.
-const WORK: [&str; 9] = ["ingest", "consent", "subject", "erasure", "history", "engage", "forward", "upkeep", "tokens"];
+const WORK: [&str; 10] =
+    ["ingest", "consent", "subject", "erasure", "history", "records", "engage", "forward", "upkeep", "tokens"];
 
 /// What the pure floor of rules never touches: the world outside its arguments.
 /// Addresses are values; sockets are not.

@@ -1,0 +1,112 @@
+//! The operator's records by command: beside a daemon and without one, as pages and as JSON; and that no answer of the daemon sets
+//! a cookie, as `wayside cookies` says. What stands in them is tested in `src/daemon/tests/records.rs`.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const EXEMPT: &str =
+    "[controller]\nname = \"Example Ltd\"\n[[site]]\nid = \"shop\"\nwithout_consent = \"consent_exempt\"\n";
+
+/// A command on the home's data, with its configuration.
+fn wayside(home: &Home, words: &[&str]) -> Output {
+    let data = home.data();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wayside"));
+    command.current_dir(data.parent().unwrap()).args(["--data-dir", "data", "--config", "wayside.toml"]);
+    command.args(words).output().unwrap()
+}
+
+#[track_caller]
+fn told(home: &Home, words: &[&str]) -> String {
+    let out = wayside(home, words);
+    assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+const PAGES: [&[&str]; 4] =
+    [&["records"], &["dpia"], &["breach", "--since", "2020-01-01", "--until", "2120-01-01"], &["cookies"]];
+
+#[test]
+fn records_read_the_same_beside_a_daemon_and_without_one() {
+    let daemon = Daemon::with("[controller]\nname = \"Example Ltd\"\n[[site]]\nid = \"shop\"\n");
+    daemon.give("visitor-1", &["measure", "personal"]);
+    assert_eq!(daemon.events(&page_view("visitor-1")).outcomes(200), ["accepted"]);
+    let beside: Vec<String> = PAGES.iter().map(|words| told(&daemon.home, words)).collect();
+    for (words, page) in PAGES.iter().zip(&beside) {
+        assert!(page.starts_with("# "), "{words:?}: {page}");
+        let whole: Value = serde_json::from_str(&told(&daemon.home, &[words, &["--json"][..]].concat())).unwrap();
+        assert!(whole.is_object(), "{words:?}");
+    }
+    assert!(
+        beside[0].contains("Example Ltd")
+            && beside[0].contains("| measure | consent (Art. 6(1)(a)) | not needed | 1 |")
+    );
+    assert!(beside[2].contains("People: 1. Decisions: 1."), "{}", beside[2]);
+    let home = daemon.stop();
+    let until = |text: &str| text.lines().filter(|line| !line.contains("until")).collect::<Vec<_>>().join("\n");
+    for (words, page) in PAGES.iter().zip(&beside) {
+        assert_eq!(until(&told(&home, words)), until(page), "{words:?}");
+    }
+    let wrong = wayside(&home, &["breach", "--since", "2026-02-01", "--until", "2026-01-01"]);
+    assert_eq!(wrong.status.code(), Some(65));
+    assert_eq!(wayside(&home, &["exempt-report"]).status.code(), Some(66), "no site is exempt");
+}
+
+#[test]
+fn one_row_against_a_condition_fails_the_exemption() {
+    let daemon = Daemon::with(EXEMPT);
+    for visitor in ["visitor-1", "visitor-2"] {
+        assert_eq!(daemon.events(&page_view(visitor)).outcomes(200), ["accepted"]);
+    }
+    let home = daemon.stop();
+    let failing = || -> Vec<String> {
+        let out = wayside(&home, &["exempt-report", "--json"]);
+        assert_eq!(out.status.code(), Some(65), "people are not told: there is no notice");
+        let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let all = report["sites"][0]["conditions"].as_array().unwrap();
+        let bad = all.iter().filter(|one| one["holds"] == json!(false));
+        bad.map(|one| one["asked"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(failing(), ["people are told"]);
+    let rows = rusqlite::Connection::open(home.database()).unwrap();
+    for (sql, condition) in [
+        ("UPDATE events SET flags = 5", "audience measurement only"),
+        (
+            "UPDATE visitors SET first_seen_at = first_seen_at - 34300800000",
+            "the identifier lives 13 months at most and is not renewed",
+        ),
+        ("UPDATE visitors SET denied = 1", "people can object"),
+        (
+            "UPDATE events SET received_at = received_at - 68600000000 WHERE seq = (SELECT min(seq) FROM events)",
+            "rows stay 25 months at most",
+        ),
+    ] {
+        assert!(!failing().contains(&condition.to_owned()), "{condition}");
+        rows.execute_batch(sql).unwrap();
+        assert!(failing().contains(&condition.to_owned()), "{condition}: {:?}", failing());
+    }
+}
+
+#[test]
+fn no_answer_sets_a_cookie() {
+    let daemon = Daemon::plain();
+    let asked = json!({"visitor": "visitor-1", "action": "give", "purposes": ["measure"]});
+    let answers = [
+        daemon.send(&post("/v1/consent").json(&asked)),
+        daemon.send(&post("/v1/events").json(&page_view("visitor-1"))),
+        daemon.send(&get("/v1/pixel.gif?visitor=visitor-1&url=https://shop.example/")),
+        daemon.send(&get("/v1/pixel.gif?url=https://shop.example/")),
+        daemon.send(&get("/v1/consent/state?visitor=visitor-1")),
+        daemon.send(&get("/v1/health")),
+        daemon.send(&get("/.well-known/gpc.json")),
+        daemon.send(&get("/api/v2/journey/deployments/default/customers/visitor-1/ping")),
+    ];
+    for answer in &answers {
+        assert!(answer.status < 500, "{answer:?}");
+        for name in ["set-cookie", "etag", "last-modified"] {
+            assert!(answer.header(name).is_none(), "{name}, which a browser sends back: {answer:?}");
+        }
+    }
+}
