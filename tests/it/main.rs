@@ -15,6 +15,7 @@ mod limits;
 mod notices;
 mod operator;
 mod personal;
+mod prove;
 mod records;
 mod restart;
 mod rights;
