@@ -99,8 +99,6 @@ impl Records {
         notice: Option<&str>,
         now: Option<crate::base::time::Millis>,
     ) -> Vec<Condition> {
-        let condition = |asked, in_force: String, rows: String, holds| Condition { asked, in_force, rows, holds };
-        let none = |n: i64, what: &str| format!("{n} {what}");
         let days = |ms: i64| format!("{} days", ms / DAY_MS);
         let months = self.setup.limits.visits_months;
         let third: Vec<&str> = self
@@ -112,7 +110,7 @@ impl Records {
             .collect();
         let old = kept.oldest.zip(now).map(|(oldest, now)| now.since(oldest));
         let in_time = kept.oldest.zip(now).is_none_or(|(o, now)| o >= now.months_earlier(ROWS_MONTHS_MAX));
-        vec![
+        let mut out = vec![
             condition(
                 "audience measurement only",
                 "exempt rows carry the purpose `measure` and no other".to_owned(),
@@ -146,33 +144,50 @@ impl Records {
                 old.map_or_else(|| "no rows".to_owned(), |ms| format!("the oldest is {} old", days(ms))),
                 Some(months <= ROWS_MONTHS_MAX && in_time),
             ),
-            condition(
-                "addresses of networks are shortened",
-                format!("keep_ip = {:?}", ip_word(site.options.keep_ip)),
-                String::new(),
-                Some(site.options.keep_ip != KeepIp::Full),
-            ),
-            condition(
-                "people can object",
-                "POST /v1/consent with refuse or object; a no is judged at every event".to_owned(),
-                none(kept.refused, "events of somebody who had said no"),
-                Some(kept.refused == 0),
-            ),
-            condition(
-                "people are told",
-                notice.map_or("no notice is in force".to_owned(), |version| format!("notice {version} is in force")),
-                String::new(),
-                Some(notice.is_some()),
-            ),
-            condition("the objection is offered on every page", "the pages' own".to_owned(), String::new(), None),
-            condition(
-                "the identifier is not shared with other sites",
-                "ids are kept by site; what pages send is theirs".to_owned(),
-                String::new(),
-                None,
-            ),
-        ]
+        ];
+        out.extend(towards_people(site, kept, notice));
+        out
     }
+}
+
+/// What people get and are told.
+fn towards_people(site: &Site, kept: &Exempt, notice: Option<&str>) -> Vec<Condition> {
+    vec![
+        condition(
+            "addresses of networks are shortened",
+            format!("keep_ip = {:?}", ip_word(site.options.keep_ip)),
+            String::new(),
+            Some(site.options.keep_ip != KeepIp::Full),
+        ),
+        condition(
+            "people can object",
+            "POST /v1/consent with refuse or object; a no is judged at every event".to_owned(),
+            none(kept.refused, "events of somebody who had said no"),
+            Some(kept.refused == 0),
+        ),
+        condition(
+            "people are told",
+            notice.map_or("no notice is in force".to_owned(), |version| format!("notice {version} is in force")),
+            String::new(),
+            Some(notice.is_some()),
+        ),
+        condition("the objection is offered on every page", "the pages' own".to_owned(), String::new(), None),
+        condition(
+            "the identifier is not shared with other sites",
+            "ids are kept by site; what pages send is theirs".to_owned(),
+            String::new(),
+            None,
+        ),
+    ]
+}
+
+fn condition(asked: &'static str, in_force: String, rows: String, holds: Option<bool>) -> Condition {
+    Condition { asked, in_force, rows, holds }
+}
+
+/// A number that must be nought.
+fn none(n: i64, what: &str) -> String {
+    format!("{n} {what}")
 }
 
 fn ip_word(keep: KeepIp) -> &'static str {

@@ -5,12 +5,14 @@
 //! | module   | rules                                                             |
 //! |----------|-------------------------------------------------------------------|
 //! | `floors` | imports point downward; doors never see the store                 |
+//! | `duties` | what meets each duty of the law, and the test that proves it |
 //! | `owners` | who may name which outside crate; each dependency has its reason  |
 //! | `habits` | one clock, no sleeping, no unwrap, no leftovers                   |
 //! | `shape`  | sizes, opening words, names of files and folders                  |
 //! | `tables` | one owner file for each table of `schema.sql`                     |
 //! | `papers` | what the repository as a whole may hold                           |
 
+mod duties;
 mod floors;
 mod habits;
 mod owners;

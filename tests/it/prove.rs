@@ -56,7 +56,9 @@ fn all_fit(patterns: &[&str], lines: &[&str]) -> bool {
     match patterns.split_first() {
         None => lines.is_empty(),
         Some((pattern, rest)) if pattern.chars().eq([ANY]) => (0..=lines.len()).any(|n| all_fit(rest, &lines[n..])),
-        Some((pattern, rest)) => lines.split_first().is_some_and(|(line, more)| fits(pattern, line) && all_fit(rest, more)),
+        Some((pattern, rest)) => {
+            lines.split_first().is_some_and(|(line, more)| fits(pattern, line) && all_fit(rest, more))
+        }
     }
 }
 
@@ -91,7 +93,13 @@ fn the_page_does_what_it_says() {
     for (step, told) in steps.iter().zip(&told) {
         let wanted: Vec<&str> = step.printed.as_deref().unwrap_or_default().lines().collect();
         let fits = all_fit(&wanted, &told.lines().collect::<Vec<_>>());
-        assert!(fits, "line {} of prove-it.md:\n{}\nprinted\n{told}\nand not\n{}", step.line, step.commands, wanted.join("\n"));
+        assert!(
+            fits,
+            "line {} of prove-it.md:\n{}\nprinted\n{told}\nand not\n{}",
+            step.line,
+            step.commands,
+            wanted.join("\n")
+        );
     }
     assert!(whole && told.len() == steps.len(), "block {} of {} failed: {last}", told.len(), steps.len());
 }
@@ -114,13 +122,17 @@ fn the_page_shows_every_step_that_was_promised() {
         assert!(all.contains(words), "{words} is not shown");
     }
     let verified = all.matches("wayside consent verify --against").count();
-    assert!(verified >= 2 && all.rfind("wayside consent verify") > all.rfind("wayside erasures begin"), "and verified again");
+    assert!(
+        verified >= 2 && all.rfind("wayside consent verify") > all.rfind("wayside erasures begin"),
+        "and verified again"
+    );
 }
 
 #[test]
 fn a_page_that_says_something_else_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
-    let page = "```sh\necho one\necho two 1>&2\n```\n\n```text\none\n…wo\n```\n```sh\nfalse\n```\n```sh\necho never\n```\n";
+    let page =
+        "```sh\necho one\necho two 1>&2\n```\n\n```text\none\n…wo\n```\n```sh\nfalse\n```\n```sh\necho never\n```\n";
     let steps = steps(page);
     let (told, whole) = run(&steps, folder.path());
     assert_eq!((told, whole), (vec!["one\ntwo".to_owned(), String::new()], false), "it stops where a command fails");

@@ -110,3 +110,24 @@ fn no_answer_sets_a_cookie() {
         }
     }
 }
+
+#[test]
+fn whoever_refuses_is_answered_like_everybody_whatever_is_done_without_consent() {
+    for without in ["count", "drop", "consent_exempt"] {
+        let daemon = Daemon::with(&format!("[[site]]\nid = \"shop\"\nwithout_consent = \"{without}\"\n"));
+        let no = daemon.decide(&json!({"visitor": "visitor-no", "action": "refuse"}));
+        assert_eq!(no.status, 200, "{no:?}");
+        let answers = |visitor: &str| {
+            [
+                daemon.events(&page_view(visitor)),
+                daemon.send(&get(&format!("/v1/pixel.gif?visitor={visitor}&url=https://shop.example/"))),
+                daemon.send(&get(&format!("/v1/consent/state?visitor={visitor}"))),
+                daemon.send(&get(&format!("/api/v2/journey/deployments/shop/customers/{visitor}/ping"))),
+            ]
+        };
+        for (refused, other) in answers("visitor-no").iter().zip(answers("visitor-new")) {
+            assert_eq!((refused.status, other.status), (200, 200), "{without}: {refused:?}");
+            assert_eq!(refused.header("content-type"), other.header("content-type"), "{without}");
+        }
+    }
+}

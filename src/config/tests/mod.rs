@@ -2,6 +2,7 @@
 //! Must never depend on the machine's environment. Invariant: `EXAMPLE` is the committed file.
 
 mod checks;
+mod walls;
 
 use std::path::{Path, PathBuf};
 
