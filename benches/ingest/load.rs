@@ -19,7 +19,14 @@ pub struct Shape {
     pub per_visitor: u32,
     /// Ids of events and visitors.
     pub ids: Ids,
+    /// Requests carry an ingest token.
+    pub sender: bool,
+    /// Each visitor's first event brings a grant along; needs a sender.
+    pub grants: bool,
 }
+
+/// The ingest token of senders.
+pub const TOKEN: &str = "bench-token-0123456789abcdef";
 
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +58,7 @@ pub struct Told {
 
 /// Runs one phase over fresh connections. `seed` must differ between phases.
 pub fn run(server: SocketAddr, shape: Shape, pace: Pace, seed: u64) -> Result<Told> {
-    let clients = (0..shape.connections).map(|_| Client::open(server)).collect::<Result<Vec<_>>>()?;
+    let clients = (0..shape.connections).map(|_| Client::open(server, shape.sender)).collect::<Result<Vec<_>>>()?;
     let begin = Instant::now();
     let threads: Vec<_> = clients
         .into_iter()
@@ -61,6 +68,7 @@ pub fn run(server: SocketAddr, shape: Shape, pace: Pace, seed: u64) -> Result<To
                 (seed * 1_000 + i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
                 shape.ids,
                 shape.per_visitor,
+                shape.grants,
             );
             let work = move || connection(client, maker, shape, pace, i, begin);
             thread::Builder::new().stack_size(128 << 10).spawn(work)
@@ -134,12 +142,14 @@ struct Client {
 }
 
 impl Client {
-    fn open(server: SocketAddr) -> Result<Self> {
+    fn open(server: SocketAddr, sender: bool) -> Result<Self> {
         let stream = TcpStream::connect(server)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let head =
-            format!("POST /v1/events HTTP/1.1\r\nHost: {server}\r\nContent-Type: application/json\r\nContent-Length: ");
+        let token = if sender { format!("Authorization: Bearer {TOKEN}\r\n") } else { String::new() };
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nHost: {server}\r\n{token}Content-Type: application/json\r\nContent-Length: "
+        );
         Ok(Client { stream, head, out: Vec::new(), inbox: vec![0; 64 << 10] })
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+mod consent;
 mod load;
 mod make;
 mod raw;
@@ -35,6 +36,8 @@ struct Arguments {
     program: PathBuf,
     work: Option<PathBuf>,
     pin: bool,
+    /// Only the cost of consent, by so many alternations.
+    consent: Option<usize>,
 }
 
 impl Arguments {
@@ -47,6 +50,7 @@ impl Arguments {
             program: PathBuf::from(env!("CARGO_BIN_EXE_wayside")),
             work: None,
             pin: true,
+            consent: None,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -56,6 +60,7 @@ impl Arguments {
                 "--no-pin" => out.pin = false,
                 "--json" => out.json = Some(value()?.into()),
                 "--only" => out.only = Some(value()?),
+                "--consent" => out.consent = Some(value()?.parse()?),
                 "--seconds" => out.seconds = Some(value()?.parse()?),
                 "--program" => out.program = value()?.into(),
                 "--work" => out.work = Some(value()?.into()),
@@ -86,7 +91,7 @@ impl Scenario {
 }
 
 fn shape(batch: usize, per_visitor: u32, ids: Ids) -> Shape {
-    Shape { connections: if batch == 1 { 64 } else { 16 }, batch, per_visitor, ids }
+    Shape { connections: if batch == 1 { 64 } else { 16 }, batch, per_visitor, ids, sender: false, grants: false }
 }
 
 /// Quick: the four corners. Full: ids and seal as well, and a database with a past.
@@ -129,6 +134,11 @@ fn run() -> Result<bool> {
     let seconds = arguments.seconds.unwrap_or(if arguments.quick { 2.0 } else { 10.0 });
     let mut bench =
         Bench { arguments, work: work.clone(), setting, phase: Duration::from_secs_f64(seconds), seed: 0, past: None };
+    if let Some(pairs) = bench.arguments.consent {
+        let whole = consent::run(&mut bench, pairs)?;
+        fs::remove_dir_all(&work)?;
+        return Ok(whole);
+    }
     let mut all = Vec::new();
     let only = bench.arguments.only.clone().unwrap_or_default();
     for scenario in scenarios(bench.arguments.quick).into_iter().filter(|s| s.name().contains(&only)) {

@@ -18,6 +18,8 @@ pub struct Maker {
     random: Random,
     ids: Ids,
     per_visitor: u32,
+    /// A visitor's first event brings a grant of every purpose along.
+    grants: bool,
     left: u32,
     visitor: [u8; 16],
     agent: usize,
@@ -25,9 +27,10 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// `seed` must differ between makers, `per_visitor` is how many events a visitor sends.
-    pub fn new(seed: u64, ids: Ids, per_visitor: u32) -> Self {
-        Maker { random: Random(seed | 1), ids, per_visitor, left: 0, visitor: [0; 16], agent: 0, page: 0 }
+    /// `seed` must differ between makers, `per_visitor` is how many events a visitor sends; `grants` = the first of them brings a
+    /// grant of every purpose along.
+    pub fn new(seed: u64, ids: Ids, per_visitor: u32, grants: bool) -> Self {
+        Maker { random: Random(seed | 1), ids, per_visitor, grants, left: 0, visitor: [0; 16], agent: 0, page: 0 }
     }
 
     /// A body of `count` events: one object, or an array.
@@ -80,7 +83,11 @@ impl Maker {
         }
         let (agent, version) = (AGENTS[self.agent % AGENTS.len()], VERSIONS[self.agent / AGENTS.len()]);
         let _ = write!(out, "\",\"userAgent\":\"{}{version}{}\",\"attributes\":{{", agent.0, agent.1);
-        let _ = write!(out, "\"price\":{}.95,\"department\":\"garden\",\"inStock\":true}}}}", self.page % 400 + 5);
+        let _ = write!(out, "\"price\":{}.95,\"department\":\"garden\",\"inStock\":true}}", self.page % 400 + 5);
+        if first && self.grants {
+            out.push_str(GRANT);
+        }
+        out.push('}');
     }
 
     fn id(&mut self, now: u64) -> [u8; 16] {
@@ -99,6 +106,10 @@ impl Maker {
         id
     }
 }
+
+/// The decision of a banner where everything was accepted.
+const GRANT: &str = ",\"decision\":{\"action\":\"give\",\"method\":\"banner_accept\",\"language\":\"en\",\"purposes\":[\"measure\",\
+    \"personal\",\"profile\",\"engage_support\",\"share\",\"marketing\",\"engage_sales\"]}";
 
 fn uuid(out: &mut String, id: &[u8; 16]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";

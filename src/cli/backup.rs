@@ -33,6 +33,7 @@ pub struct Args {
 
 /// Copies.
 pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
+    context.noted("backed_up", if args.keys_to.is_some() { "with its keys" } else { "without keys" })?;
     let mut progress = Progress::start("backup", Unit::Of("pages"), context.interactive);
     let err = &mut context.output.err;
     let recipient = args.keys_to.as_deref().map(Recipient::parse).transpose()?;

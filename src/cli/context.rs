@@ -187,6 +187,18 @@ impl Context {
         Records::open(&self.data_dir, self.setup.clone())
     }
 
+    /// Has the running daemon write down what this command does with people's data. Without one it stands nowhere, and standard
+    /// error says so: whoever may read the file needs no daemon. Errors: what the daemon refused.
+    pub fn noted(&mut self, what: &str, note: &str) -> Result<()> {
+        match desk::daemon(&self.control_socket)? {
+            Some(mut daemon) => {
+                let body = serde_json::json!({"what": what, "note": note});
+                desk::ask(&mut *daemon, &self.stop, "POST", "/v1/audit", &body).map(|_| ())
+            }
+            None => self.output.note("no daemon runs: this stands in no audit"),
+        }
+    }
+
     /// Whoever takes requests: the running daemon, else this process with the store open.
     pub fn desk(&self) -> Result<Box<dyn Desk>> {
         match desk::daemon(&self.control_socket)? {

@@ -70,6 +70,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
         filter: Filter { name: args.name.clone(), visit: args.visit.clone(), ..args.pick.filter() },
     };
     let history = context.history()?;
+    context.noted("exported", if args.what == What::Events { "events" } else { "visits" })?;
     let mut progress = Progress::start("export", Unit::Of("numbers looked at"), context.interactive);
     let (out, err) = (&mut context.output.out, &mut context.output.err);
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));

@@ -103,6 +103,9 @@ fn table(visits: &[VisitView]) -> Table {
 
 fn show(args: &Show, context: &mut Context) -> Result<u8> {
     let visit = context.history()?.visit(&args.visit)?;
+    if !visit.visitor.personal.is_empty() {
+        context.noted("personal_read", "the personal fields of one visitor")?;
+    }
     if args.json {
         context.output.json(&visit)?;
         return Ok(0);

@@ -20,7 +20,7 @@ use crate::http::app::Operations;
 use crate::ingest::Ingest;
 use crate::ingest::traces::SpoolTraces;
 use crate::store::traces::{Answers, Copies, Traces};
-use crate::store::{Store, WriteTx};
+use crate::store::{Store, WriteTx, audit};
 use crate::upkeep::{Hooks, Plan, Stop, Upkeep};
 
 /// Forwarding, upkeep and the spool.
@@ -227,6 +227,12 @@ impl Operations for Care {
             "targets": lanes.iter().map(target_row).collect::<Vec<_>>(),
             "upkeep": upkeep,
         }))
+    }
+
+    fn note(&self, who: &str, what: &str, about: Option<&str>, note: Option<&str>) -> Result<()> {
+        let own = |text: &str| text.to_owned();
+        let (who, what, about, note) = (own(who), own(what), about.map(own), note.map(own));
+        self.store.pen().call(move |tx| audit::insert(tx, &who, &what, about.as_deref(), note.as_deref()))
     }
 
     fn forward(&self, force: bool) -> Result<serde_json::Value> {

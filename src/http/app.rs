@@ -22,6 +22,9 @@ pub trait Operations: Send + Sync {
     fn acknowledge(&self, target: &str, lane: &str, upto: i64) -> Result<serde_json::Value>;
     /// Ends visits that are over, whose events have just been imported, and freezes their snapshots.
     fn end_visits(&self) -> Result<serde_json::Value>;
+    /// Writes down what is done administratively with people's data: who, a stable word, what it was done to, more words. No
+    /// personal values. Errors: `Busy`, `Storage`.
+    fn note(&self, who: &str, what: &str, about: Option<&str>, note: Option<&str>) -> Result<()>;
     /// Runs what upkeep has due; with `confirm` a large removal is allowed once.
     fn upkeep(&self, confirm: bool) -> Result<serde_json::Value>;
 }

@@ -189,15 +189,17 @@ struct ShownDecision {
 
 /// The decisions of a visitor, for the operator.
 pub fn get(call: Call<'_>, request: Request, done: Responder) {
-    done(show(call.app, &request).unwrap_or_else(|error| Reply::from_error(&error)));
+    let made = show(call.app, &request, &call.caller.who());
+    done(made.unwrap_or_else(|error| Reply::from_error(&error)));
 }
 
-fn show(app: &App, request: &Request) -> Result<Reply> {
+fn show(app: &App, request: &Request, who: &str) -> Result<Reply> {
     let seat = app.ingest.seat(request.head.query_param("site").as_deref())?;
     let visitor = request
         .head
         .query_param("visitor")
         .ok_or_else(|| Error::invalid("which visitor?").remedy("add ?visitor=ID"))?;
+    app.operations.note(who, "decisions_read", None, Some(seat.site.id()))?;
     let history = app.consent.history(seat.id, &ClientId::new(&visitor))?;
     let book = &seat.site.book;
     let decisions = history.decisions.iter().map(|d| ShownDecision {

@@ -324,6 +324,7 @@ pub fn subjects(call: Call<'_>, request: Request, done: Responder) {
         let value = request.head.query_param("searchValue").filter(|value| !value.trim().is_empty());
         let value = value.ok_or_else(|| wrong("searchValue is missing", "send searchType and searchValue"))?;
         let place = known(kind.as_deref(), "searchType")?;
+        call.app.operations.note(&call.caller.who(), "subjects_searched", None, kind.as_deref())?;
         let found = call.app.subject.find(&Named { values: vec![(place, value.clone())], ..Named::default() })?;
         let (size, number) = page(&request)?;
         let member = member(place, &value);

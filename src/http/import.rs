@@ -35,6 +35,7 @@ fn store(app: &App, request: &Request, answering: &Answering) -> Result<()> {
 
 /// The import is over: its visits end now, not when upkeep comes by.
 pub fn done(call: Call<'_>, _request: Request, done: Responder) {
-    let ended = call.app.operations.end_visits();
+    let noted = call.app.operations.note(&call.caller.who(), "import_done", None, None);
+    let ended = noted.and_then(|()| call.app.operations.end_visits());
     done(ended.map_or_else(|error| Reply::from_error(&error), |value| Reply::json(200, &value)));
 }

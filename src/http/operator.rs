@@ -29,6 +29,12 @@ pub fn status(call: Call<'_>, _request: Request, done: Responder) {
 /// The newest fates behind `?after=`.
 pub fn tail(call: Call<'_>, request: Request, done: Responder) {
     let after = request.head.query_param("after").and_then(|text| text.parse().ok());
+    // who looks on is written down when they begin, not each time they ask for more
+    if after.is_none()
+        && let Err(error) = call.app.operations.note(&call.caller.who(), "tail_followed", None, None)
+    {
+        return done(Reply::from_error(&error));
+    }
     let (next, fates) = match after {
         Some(after) => call.app.ingest.tail().behind(after),
         None => (call.app.ingest.tail().behind(u64::MAX).0, Vec::new()),
@@ -56,10 +62,42 @@ struct Acknowledge {
 
 /// Acknowledges batches.
 pub fn acknowledge(call: Call<'_>, request: Request, done: Responder) {
-    answer(
-        done,
-        parsed::<Acknowledge>(&request).and_then(|a| call.app.operations.acknowledge(&a.target, &a.lane, a.upto)),
-    );
+    let made = parsed::<Acknowledge>(&request).and_then(|a| {
+        let told = call.app.operations.acknowledge(&a.target, &a.lane, a.upto)?;
+        let about = format!("{} {}/{}", a.target, a.lane, a.upto);
+        call.app.operations.note(&call.caller.who(), "batches_acknowledged", Some(&about), None)?;
+        Ok(told)
+    });
+    answer(done, made);
+}
+
+/// Longest word of what was done, bytes.
+const WHAT_BYTES_MAX: usize = 40;
+/// Longest words about it, bytes.
+const NOTE_BYTES_MAX: usize = 500;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Noted {
+    what: String,
+    about: Option<String>,
+    note: Option<String>,
+}
+
+/// Writes down what a command does beside the daemon with people's data.
+pub fn note(call: Call<'_>, request: Request, done: Responder) {
+    let made = parsed::<Noted>(&request).and_then(|n| {
+        let word = !n.what.is_empty() && n.what.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let fits = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= NOTE_BYTES_MAX);
+        if !word || n.what.len() > WHAT_BYTES_MAX || !fits(&n.about) || !fits(&n.note) {
+            return Err(Error::invalid("what was done is no word, or too much is said of it")
+                .code("audit_note")
+                .remedy("send a word of at most 40 letters and '_' as what, and at most 500 bytes as about and note"));
+        }
+        call.app.operations.note(&call.caller.who(), &n.what, n.about.as_deref(), n.note.as_deref())?;
+        Ok(serde_json::json!({"noted": n.what}))
+    });
+    answer(done, made);
 }
 
 #[derive(Deserialize)]
@@ -83,5 +121,11 @@ struct Confirm {
 
 /// Runs upkeep.
 pub fn upkeep(call: Call<'_>, request: Request, done: Responder) {
-    answer(done, parsed::<Confirm>(&request).and_then(|c| call.app.operations.upkeep(c.confirm)));
+    let made = parsed::<Confirm>(&request).and_then(|c| {
+        if c.confirm {
+            call.app.operations.note(&call.caller.who(), "removal_confirmed", None, None)?;
+        }
+        call.app.operations.upkeep(c.confirm)
+    });
+    answer(done, made);
 }

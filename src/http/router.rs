@@ -181,6 +181,7 @@ pub const ROUTES: &[Route] = &[
     ),
     guarded(ADMIN, "GET", "/v1/tokens", false, "Every token, without its secret", tokens::list),
     operator("POST", "/v1/consent/proofs", true, "Hand out sealed proofs; the reason is kept", consent::proofs),
+    operator("POST", "/v1/audit", true, "Write down what a command did with people's data", operator::note),
     operator("POST", "/v1/tokens", true, "Make a token; it is shown once", tokens::create),
     operator("POST", "/v1/tokens/revoke", true, "Revoke a token", tokens::revoke),
     operator("POST", "/v1/import/known", true, "How far a source was imported", import::known),

@@ -131,3 +131,33 @@ fn whoever_refuses_is_answered_like_everybody_whatever_is_done_without_consent()
         }
     }
 }
+
+#[test]
+fn what_commands_read_of_people_beside_a_daemon_stands_in_the_audit() {
+    let daemon = Daemon::with("[[site]]\nid = \"shop\"\n");
+    daemon.give("visitor-1", &["measure", "personal"]);
+    let event = with(page_view("visitor-1"), json!({"traits": {"email": "anna@home.example"}}));
+    assert_eq!(daemon.events(&event).outcomes(200), ["accepted"]);
+    let list: Value = serde_json::from_str(&told(&daemon.home, &["visits", "list", "--json"])).unwrap();
+    let visit = list["items"][0]["visit_id"].as_str().unwrap().to_owned();
+    let shown = told(&daemon.home, &["visits", "show", &visit]);
+    assert!(shown.contains("anna@home.example"), "{shown}");
+    told(&daemon.home, &["export", "events"]);
+    told(&daemon.home, &["backup", "copy.db"]);
+    let audit: Value = serde_json::from_str(&told(&daemon.home, &["audit", "--json"])).unwrap();
+    let rows = audit.as_array().unwrap();
+    let words: Vec<&str> = rows.iter().rev().map(|row| row["what"].as_str().unwrap()).collect();
+    assert_eq!(words, ["personal_read", "exported", "backed_up"]);
+    assert!(rows.iter().all(|row| row["who"] == "operator" && row["at"].is_string()), "{audit}");
+    for value in ["visitor-1", "anna", &visit] {
+        assert!(!audit.to_string().contains(value), "{value}: {audit}");
+    }
+    let home = daemon.stop();
+    let out = wayside(&home, &["export", "events"]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("this stands in no audit"), "{out:?}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&told(&home, &["audit", "--json"])).unwrap(),
+        audit,
+        "and nothing was written"
+    );
+}
