@@ -271,7 +271,7 @@ mod tests {
         for (table, counted) in [("events", &EVENT_COLUMNS[..]), ("visits", &VISIT_COLUMNS[..])] {
             let body =
                 schema.split(&format!("CREATE TABLE {table} (")).nth(1).unwrap().split("\n) STRICT").next().unwrap();
-            let names = body.lines().filter_map(|line| line.trim().split_whitespace().next());
+            let names = body.lines().filter_map(|line| line.split_whitespace().next());
             let names: Vec<&str> = names.filter(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')).collect();
             assert!(names.len() > 30, "{table}: {names:?}");
             for name in &names {
