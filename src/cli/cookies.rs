@@ -6,7 +6,7 @@ use crate::cli::Context;
 use crate::records::cookies;
 
 const AFTER: &str = "Example:
-  wayside cookies --config wayside.toml > cookies.md";
+  wayside cookies --config wayside.toml | tee cookies.md";
 
 /// Flags of `cookies`.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use crate::base::error::Result;
 use crate::cli::Context;
 
 const AFTER: &str = "Example:
-  wayside dpia --config wayside.toml > impact-assessment.md
+  wayside dpia --config wayside.toml | tee impact-assessment.md
   wayside dpia --json | jq .required
 
 It reads `required` where a profile is formed of anybody, or may be. It never says that no assessment is needed.";

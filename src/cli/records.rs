@@ -5,7 +5,7 @@ use crate::base::error::Result;
 use crate::cli::Context;
 
 const AFTER: &str = "Example:
-  wayside records --config wayside.toml > record-of-processing.md
+  wayside records --config wayside.toml | tee record-of-processing.md
   wayside records --json | jq -r '.open[]'
 
 The same configuration and the same rows give the same page. The last section names what only you can fill in.";
