@@ -132,6 +132,56 @@ fn whoever_refuses_is_answered_like_everybody_whatever_is_done_without_consent()
     }
 }
 
+/// Every command, and where what it does with people's data is written down. The routes it asks are in `src/daemon/tests/audit.rs`.
+const COMMANDS: [(&str, &str); 28] = [
+    ("serve", "takes data in"),
+    ("check", "reads no row"),
+    ("record", "takes data in; decisions are entries of the ledger"),
+    ("consent", "decisions are entries of the ledger; prove --sealed by its route"),
+    ("notice", "by its routes"),
+    ("import", "by its route, at the end"),
+    ("events", "shows pseudonymous rows to whoever may read the file"),
+    ("visits", "personal_read, where personal fields are opened"),
+    ("counts", "names nobody"),
+    ("tail", "by its route"),
+    ("status", "names nobody"),
+    ("batches", "ack by its route"),
+    ("forward", "does what the daemon does by itself"),
+    ("export", "exported"),
+    ("backup", "backed_up"),
+    ("subject", "by its routes"),
+    ("keys", "opens what the controller's own key opens, elsewhere"),
+    ("restore", "an entry of the ledger, and a loss record"),
+    ("token", "by its routes"),
+    ("erasures", "by its routes"),
+    ("audit", "names nobody"),
+    ("records", "names nobody"),
+    ("dpia", "names nobody"),
+    ("breach", "names nobody"),
+    ("cookies", "reads no row"),
+    ("exempt-report", "names nobody"),
+    ("upkeep", "by its route, where a removal is confirmed"),
+    ("version", "reads no row"),
+];
+
+#[test]
+fn every_command_is_known_by_what_it_leaves_in_the_audit() {
+    let out = Command::new(env!("CARGO_BIN_EXE_wayside")).arg("--help").output().unwrap();
+    let help = String::from_utf8(out.stdout).unwrap();
+    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = list.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"serve"), "the help was not understood: {help}");
+    for name in &names {
+        assert!(
+            COMMANDS.iter().any(|(known, _)| known == name),
+            "{name}: say what it leaves in the audit, or why nothing"
+        );
+    }
+    let gone: Vec<_> = COMMANDS.iter().filter(|(name, how)| !names.contains(name) || how.is_empty()).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
 #[test]
 fn what_commands_read_of_people_beside_a_daemon_stands_in_the_audit() {
     let daemon = Daemon::with("[[site]]\nid = \"shop\"\n");
