@@ -101,6 +101,7 @@ CREATE TABLE visitors (
   UNIQUE (site_id, key),
   CHECK (flags & 1 = 0 OR consent_seq > 0 OR basis_id > 0 OR exempt = 1)
 ) STRICT;
+CREATE INDEX visitors_lapse ON visitors (site_id, valid_until) WHERE valid_until IS NOT NULL;
 
 -- One stretch of browsing. Its words are checked by OR: for IN with more than two SQLite builds a table at each write.
 -- What is seldom there stands last: NULLs at the end of a row take no room. `due_at` may be too early, never too late.
@@ -353,7 +354,7 @@ CREATE TRIGGER decisions_leave BEFORE DELETE ON decisions
 -- `detail`), `hash` that of the entry, `prev` the hash of the one before (src/domain/ledger.rs). A content may go, its entry
 -- stays: the chain can be followed whatever a person had removed. `at` is full minutes.
 -- owner: src/store/ledger.rs
--- retention: until a signed anchor stands for all entries up to it and none of their contents is left
+-- retention: [retention] ledger_months, then until a signed anchor stands for all entries up to it: none of their contents is left
 -- personal: no
 CREATE TABLE ledger (
   ledger_no INTEGER PRIMARY KEY,
@@ -375,6 +376,7 @@ CREATE TRIGGER ledger_follow BEFORE INSERT ON ledger
 CREATE TRIGGER ledger_stay BEFORE UPDATE ON ledger BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER ledger_leave BEFORE DELETE ON ledger
   WHEN OLD.ledger_no > (SELECT coalesce(max(c.ledger_no), 0) FROM checkpoints c WHERE c.anchor = 1)
+    OR EXISTS (SELECT 1 FROM decisions d WHERE d.seq = OLD.seq AND d.ledger_no = OLD.ledger_no)
   BEGIN SELECT RAISE(ABORT, 'no anchor stands for this entry of the ledger'); END;
 
 -- Entries whose content was removed, and the entry that says why.
@@ -396,7 +398,7 @@ CREATE TRIGGER cleared_leave BEFORE DELETE ON cleared
 
 -- Signed statements of how far the ledger went, each naming the one before. An anchor stands for entries that are gone.
 -- owner: src/store/checkpoints.rs
--- retention: [retention] ledger_months; the newest anchor and what follows it stay
+-- retention: until an anchor stands for what it signed
 -- personal: no
 CREATE TABLE checkpoints (
   checkpoint_no INTEGER PRIMARY KEY,
@@ -406,6 +408,7 @@ CREATE TABLE checkpoints (
   signed        TEXT    NOT NULL,
   signature     BLOB    NOT NULL CHECK (length(signature) = 64)
 ) STRICT;
+CREATE INDEX checkpoints_anchor ON checkpoints (ledger_no) WHERE anchor = 1;
 CREATE TRIGGER checkpoints_follow BEFORE INSERT ON checkpoints
   WHEN NEW.checkpoint_no <> (SELECT coalesce(max(c.checkpoint_no), 0) + 1 FROM checkpoints c)
     OR NEW.ledger_no > (SELECT coalesce(max(l.ledger_no), 0) FROM ledger l)

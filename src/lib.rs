@@ -28,10 +28,10 @@
 //! | notice | `wayside notice publish`, `POST /v1/notices` | [`domain::notice`] lint -> [`consent::notice`] -> [`store::notices`], for good | `GET /v1/notice`, `GET /v1/consent/state` |
 //! | decision | `POST /v1/consent`, `wayside consent`, decisions with events | [`consent`] -> [`domain::consent::decide`] -> [`store::decisions`]: row, entry of the [`store::ledger`], standing, floors, `rights.log`, in O(1) | an answer with the visitor's token |
 //! | receipt | `GET /v1/consent/receipt` | token or code -> [`consent::receipt`] from ledger row, notice and evidence -> signed | JSON-LD, Kantara, a page |
-//! | end of a choice | [`upkeep`], the next decision | [`domain::choice`] by the newest time known -> an `expire` row | nothing; rows taken before stay |
+//! | end of a choice | its time, a notice that tells a purpose otherwise; found by [`upkeep`], the next decision | [`domain::choice`] by the newest time known -> an `expire` row | nothing; rows taken before stay |
 //! | subject request | `wayside subject`, `POST /api/v2/gdpr/requests`, `/v1/me` | [`http::subject`], [`http::gdpr`], [`http::me`] -> [`subject`]: who is meant, [`subject::scope`], then a copy or a correction; `daemon` hands in erasure, restriction, objection | the register, `results/`, a `rectification` line |
 //! | withdrawn rows | [`upkeep`] | floors -> steps of at most 1,000 rows -> [`store::holes`] where a row lies in a sealed batch | nothing |
-//! | the ledger | every decision, a step of the clock, a removal | [`store::ledger`]: an entry holds the hash of the one before -> [`upkeep`] signs ([`store::checkpoints`]) | the consent lane; [`consent::verify`] |
+//! | the ledger | every decision, a notice, a step of the clock, a removal | [`store::ledger`]: an entry holds the hash of the one before -> [`upkeep`] signs ([`store::checkpoints`]), and folds what is old behind an anchor ([`store::ledger::fold`]) | the consent lane; [`consent::verify`] |
 //! | erasure | `wayside erasures begin`, `POST /v1/erasures`, a request | [`erasure`]: cut off, suppressed, logged in one transaction -> rows in steps -> files of their owners ([`store::traces`]) -> keys, and their copy -> logs emptied -> every file searched -> an `erase` entry of the ledger, the request answered | `erasure` lines; done here, open at targets until acknowledged |
 //! | restore | `wayside restore` | [`store::restore`]: copied, brought up, new epoch, every right replayed -> renamed into place -> [`erasure`] | a database that serves |
 //! | end of a visit | [`upkeep`] | what is due -> ended -> a frozen snapshot line ([`store::frozen`]) | the `visits` lane |
@@ -77,7 +77,8 @@
 //! 9. Order, retention and forwarding run on seq and received time; visits run on corrected time.
 //! 10. Nothing is removed by age just after start, after a step of the clock, or before the newest known time.
 //! 11. The ledger is a chain of entries; what an entry says stands apart from it. A content may go, for a person's sake or by
-//!     age, and leaves number and digest, so that the chain still holds; an entry says which went and why.
+//!     age, and leaves number and digest, so that the chain still holds; an entry says which went and why. An entry without
+//!     content goes by age, behind a signed anchor, and only of a ledger that verifies.
 //! 12. A personal value is sealed or not stored. Its key is committed before it, and destroyed after the last one is gone.
 //! 13. Everything has a limit, in the configuration or in a type.
 //!

@@ -27,7 +27,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// The visitor agreed.
-    #[command(after_help = "Example:\n  wayside consent give demo --purposes measure,personal --method staff_entry")]
+    #[command(
+        after_help = "Example:\n  wayside consent give demo --purposes measure,personal --method staff_standalone"
+    )]
     Give(Decide),
     /// The visitor said no.
     #[command(after_help = "Example:\n  wayside consent refuse demo --purposes marketing")]
@@ -84,7 +86,7 @@ struct Decide {
     /// The site; needed where several are configured.
     #[arg(long, value_name = "SITE")]
     site: Option<String>,
-    /// How it was taken, for example staff_entry or kiosk_touch.
+    /// How it was taken, for example staff_standalone or kiosk_touch.
     #[arg(long, value_name = "WORD")]
     method: Option<String>,
     /// The version of the notice that was shown.
@@ -112,7 +114,7 @@ struct Ask {
     /// The site; needed where several are configured.
     #[arg(long, value_name = "SITE")]
     site: Option<String>,
-    /// How it was told, for example staff_entry.
+    /// How it was told, for example staff_standalone.
     #[arg(long, value_name = "WORD")]
     method: Option<String>,
     /// The decision's id; the same id again changes nothing.

@@ -98,14 +98,18 @@ fn sealed(args: &Prove, context: &mut Context) -> Result<u8> {
     if let Some(text) = &args.find {
         opened.retain(|one| one.decision.to_string().contains(text));
     }
+    proofs::against(&context.data_dir, READ_MS_MAX, &mut opened)?;
     context.output.json(&opened)?;
     context.output.note(&format!("{} sealed proofs looked into; the reason is in the audit", list.len()))?;
-    if opened.iter().all(|one| one.holds) {
-        return Ok(0);
+    if let Some(bad) = opened.iter().find(|one| !one.holds || one.ledger == Some(proofs::Live::Other)) {
+        let no = &bad.decision["ledger_no"];
+        return Err(Error::invalid(format!("the ledger does not have a sealed decision as its entry {no}"))
+            .code("proof")
+            .remedy(
+                "see \"holds\" and \"ledger\" above; `wayside consent verify` tells whether the ledger itself holds",
+            ));
     }
-    Err(Error::invalid("a decision is not what the ledger hashed")
-        .code("proof")
-        .remedy("it was changed before it was sealed"))
+    Ok(0)
 }
 
 /// Verifies the ledger; the exit code tells what kind of fault was found.
@@ -134,6 +138,12 @@ pub fn verify(args: &Verify, context: &mut Context) -> Result<u8> {
     }
     for note in &verified.notes {
         context.output.line(&format!("note: {note}"))?;
+    }
+    if verified.anchor_no > 0 {
+        let upto = verified.anchor_no;
+        context
+            .output
+            .line(&format!("note: entries up to {upto} were removed by age; a signed anchor stands for them"))?;
     }
     let counted = format!(
         "{} entries, {} contents, {} removed with an entry that says why, {} checkpoints, {} entries not signed yet",
@@ -186,10 +196,58 @@ pub fn prove(args: &Prove, context: &mut Context) -> Result<u8> {
         let told = known.filter(|(key, value)| !skip.contains(&key.as_str()) && !value.is_null());
         told.map(|(key, value)| (key.replace('_', " "), shown(key, value))).collect()
     };
-    context.output.lines(pairs("", &fields(&value, &["decision"])))?;
-    if value["decision"].is_object() {
-        context.output.line("decision")?;
-        context.output.lines(pairs("  ", &fields(&value["decision"], &[])))?;
+    context.output.lines(pairs("", &fields(&value, &["decision", "grant", "notice"])))?;
+    for name in ["decision", "grant"] {
+        if value[name].is_object() {
+            context.output.line(if name == "grant" { "the yes before it" } else { name })?;
+            context.output.lines(pairs("  ", &fields(&value[name], &[])))?;
+        }
+    }
+    if let Some(notice) = &proof.notice {
+        context.output.line("notice")?;
+        context.output.lines(pairs("  ", &fields(&value["notice"], &["own", "external"])))?;
+        context.output.lines(told(notice))?;
+    }
+    if [&proof.decision, &proof.grant].into_iter().flatten().any(|d| !d.holds)
+        || proof.notice.as_ref().is_some_and(|notice| !notice.holds)
+    {
+        return Err(Error::invalid("the decision or its notice is not what the ledger says")
+            .code("proof")
+            .remedy("see \"holds\" above; `wayside consent verify` tells the first bad entry"));
     }
     Ok(0)
+}
+
+/// What a notice told.
+fn told(notice: &prove::ProvenNotice) -> Vec<String> {
+    let mut list: Vec<(String, String)> = Vec::new();
+    let mut add = |name: &str, text: &str| {
+        if !text.trim().is_empty() {
+            list.push((name.to_owned(), text.trim().to_owned()));
+        }
+    };
+    if let Some(external) = &notice.external {
+        add("name", &external.name);
+        add("address", &external.url);
+    }
+    if let Some(own) = &notice.own {
+        add("title", &own.title);
+        add("text", &own.text);
+        for p in &own.purposes {
+            add(&p.name, &format!("{}: {} ({})", p.title, p.text, p.basis.word()));
+        }
+        for (name, text) in [
+            ("withdrawal", &own.withdrawal),
+            ("retention", &own.retention),
+            ("rights", &own.rights),
+            ("complaint", &own.complaint),
+        ] {
+            add(name, text);
+        }
+        for r in &own.recipients {
+            add("recipient", &format!("{} ({})", r.name, r.role.word()));
+        }
+        add("controller", &own.controller.name);
+    }
+    pairs("  ", &list)
 }

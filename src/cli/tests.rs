@@ -136,10 +136,10 @@ fn a_consent_is_sent_as_it_was_said() {
     let world = World::new();
     let answer = json!({"outcome": "recorded", "decisionId": "d1", "seq": 7, "granted": ["measure"], "current": true});
     let context = world.context(move |_, _| Reply::json(200, &answer));
-    let line = ["consent", "give", "demo", "--purposes", "measure,personal", "--method", "staff_entry"];
+    let line = ["consent", "give", "demo", "--purposes", "measure,personal", "--method", "staff_standalone"];
     assert_eq!(world.run(&line, context).unwrap(), 0);
     let wanted =
-        json!({"visitor": "demo", "action": "give", "purposes": ["measure", "personal"], "method": "staff_entry"});
+        json!({"visitor": "demo", "action": "give", "purposes": ["measure", "personal"], "method": "staff_standalone"});
     assert_eq!(world.bodies(), [wanted]);
     assert_eq!(world.asked.borrow()[0].1, "/v1/consent");
     assert!(world.out.text().contains("granted now  measure"), "{}", world.out.text());

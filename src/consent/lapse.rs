@@ -3,8 +3,10 @@
 //! clock that went back (`store::meta::choice_time`).
 
 use crate::base::error::Result;
+use crate::base::id::VisitorRef;
 use crate::base::time::Millis;
-use crate::domain::choice;
+use crate::consent::notice;
+use crate::domain::choice::{self, Grant};
 use crate::domain::consent::{Action, Change, Decision, Evidence, Method, Purposes, Signals, Standing};
 use crate::domain::notice::NONE;
 use crate::domain::site::Seat;
@@ -17,13 +19,47 @@ pub(in crate::consent) fn of(tx: &ReadTx<'_>, seat: &Seat, visitor: &Visitor, ti
     if visitor.standing.valid_until.is_none_or(|until| until > time) {
         return Ok(None);
     }
-    let grants = decisions::grants(tx, visitor.visitor_ref, seat.site.options.choice_months)?;
-    Ok(choice::expiry(&visitor.standing, &grants, time))
+    Ok(choice::expiry(&visitor.standing, &grants(tx, seat, visitor.visitor_ref)?, time))
+}
+
+/// Every yes of a person, and until when it holds for which purpose: its own time, and no longer than the purpose is told as it
+/// was told then. (One that does not say until when it holds, from before there was an end, holds the site's months.)
+pub fn grants(tx: &ReadTx<'_>, seat: &Seat, subject: VisitorRef) -> Result<Vec<Grant>> {
+    let mut out = Vec::new();
+    for given in decisions::given(tx, subject)? {
+        let own = given.expires.unwrap_or_else(|| given.at.months_later(seat.site.options.choice_months));
+        let ends = notice::ends(tx, seat, &given.notice, given.language.as_deref())?;
+        let mut rest = given.purposes;
+        for (changed, at) in ends {
+            let part = rest.and(changed);
+            rest = rest.without(part);
+            if !part.is_none() {
+                out.push(Grant { purposes: part, expires: own.min(at), outdated: at < own });
+            }
+        }
+        out.push(Grant { purposes: rest, expires: own, outdated: false });
+    }
+    Ok(out)
+}
+
+/// When the first of what is granted lapses, after a yes under this version of the notice that holds until `expires`: then, or
+/// when a newer notice tells of one of its purposes otherwise.
+pub(in crate::consent) fn after(
+    tx: &ReadTx<'_>,
+    seat: &Seat,
+    (decision, version): (&Decision, &str),
+    before: &Standing,
+    expires: Millis,
+) -> Result<Option<Millis>> {
+    let ends = notice::ends(tx, seat, version, decision.language.as_deref())?;
+    let touched = ends.into_iter().filter(|(changed, _)| !decision.purposes.and(*changed).is_none());
+    let end = touched.map(|(_, at)| at).fold(expires, Millis::min);
+    Ok(first(before, decision.purposes, end))
 }
 
 /// When the first of what is granted lapses, after a yes to `purposes` until `expires`. (Too early where an older yes was the
 /// first to end and has been given again: then the next look finds the right time.)
-pub(in crate::consent) fn first(before: &Standing, purposes: Purposes, expires: Millis) -> Option<Millis> {
+fn first(before: &Standing, purposes: Purposes, expires: Millis) -> Option<Millis> {
     let others = before.granted.without(purposes);
     let rest = before.valid_until.filter(|_| !others.is_none());
     Some(rest.map_or(expires, |rest| rest.min(expires)))
@@ -65,22 +101,26 @@ pub(in crate::consent) fn write(
     decisions::append(tx, &decision, lapse, Some(visitor), &circumstances).map(|_| ())
 }
 
-/// Visitors of a part of the list were looked at.
+/// Choices that may be over were looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Looked {
     /// Lapses written.
     pub written: u64,
-    /// Where the list goes on; `None` at its end.
-    pub next: Option<i64>,
+    /// There may be more.
+    pub more: bool,
 }
 
-/// Writes the lapses of at most `limit` visitors behind `after`. Each is a handful of rows.
-pub fn write_due(tx: &WriteTx<'_>, seats: &[Seat], after: i64, limit: i64) -> Result<Looked> {
+/// Writes lapses of at most `limit` visitors. Each is a handful of rows. Whoever was looked at is not due any more: the column
+/// then tells the end of what is left.
+pub fn write_due(tx: &WriteTx<'_>, seats: &[Seat], limit: i64) -> Result<Looked> {
     tx.settle()?;
     let time = meta::choice_time_held(tx)?;
-    let due = visitors::lapsed(tx, time, after, limit)?;
-    let full = i64::try_from(due.len()).unwrap_or(i64::MAX) >= limit;
-    let mut looked = Looked { written: 0, next: due.last().filter(|_| full).map(|visitor| visitor.id) };
+    let mut due = Vec::new();
+    for seat in seats {
+        let room = limit - i64::try_from(due.len()).unwrap_or(i64::MAX);
+        due.extend(visitors::lapsed(tx, seat.id, time, room.max(0))?);
+    }
+    let mut looked = Looked { written: 0, more: i64::try_from(due.len()).unwrap_or(i64::MAX) >= limit };
     for found in due {
         let Some(seat) = seats.iter().find(|seat| seat.id == found.site_id) else { continue };
         let Some(mut visitor) = visitors::take(tx, found.site_id, &found.key)? else { continue };
@@ -104,7 +144,7 @@ pub fn write_due(tx: &WriteTx<'_>, seats: &[Seat], after: i64, limit: i64) -> Re
             }
             None => {
                 // a later yes moved the end: the column was too early
-                let grants = decisions::grants(tx, visitor.visitor_ref, seat.site.options.choice_months)?;
+                let grants = grants(tx, seat, visitor.visitor_ref)?;
                 visitor.standing.valid_until = choice::narrowed(&visitor.standing, &grants, time).valid_until;
                 visitors::keep(tx, visitor);
             }

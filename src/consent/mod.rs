@@ -138,9 +138,8 @@ impl Consent {
 
     /// The receipt of a visitor's decision, of the newest where none is named. Errors: `NotFound`.
     pub fn receipt(&self, seat: &Seat, key: &ClientId, which: (Option<Seq>, Option<&str>)) -> Result<receipt::Receipt> {
-        let facts = self.facts.iter().find(|facts| facts.site == seat.site.id()).cloned().unwrap_or_default();
         let identity = self.store.identity();
-        self.store.read(|tx| receipt::make(tx, seat, key, which, (&facts, identity)))
+        self.store.read(|tx| receipt::make(tx, seat, key, which, identity))
     }
 
     /// A receipt's bytes in a form, signed; a page carries the proof of its DPV form.
@@ -246,7 +245,7 @@ pub fn record(
     let meant = notice::meant(tx, seat, decision, at, asked.received)?;
     let expires = at.months_later(seat.site.options.choice_months);
     if decision.action == consent::Action::Give && change.current {
-        change.standing.valid_until = lapse::first(&standing, decision.purposes, expires);
+        change.standing.valid_until = lapse::after(tx, seat, (decision, &meant.version), &standing, expires)?;
     }
     let sealed = evidence::commit(&decision.evidence);
     let circumstances = Circumstances {

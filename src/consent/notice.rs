@@ -9,11 +9,12 @@ use crate::base::error::{Error, Result};
 use crate::base::text::{cut, hex};
 use crate::base::time::Millis;
 use crate::domain::consent::{Action, Decision, Purposes};
+use crate::domain::ledger::EntryKind;
 use crate::domain::notice::lint::{self, Facts};
 use crate::domain::notice::{Draft, External, NONE, VERSION_BYTES_MAX};
 use crate::domain::site::Seat;
 use crate::store::notices::{self, Body, ELSEWHERE, NoticeRow};
-use crate::store::{ReadTx, WriteTx};
+use crate::store::{ReadTx, WriteTx, ledger, visitors};
 
 /// A notice to publish.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,7 +90,39 @@ pub fn publish(tx: &WriteTx<'_>, seat: &Seat, facts: &Facts, request: &Publish) 
         notices::insert(tx, &row)?;
         out.push(published(&row));
     }
+    on_record(tx, seat, "own", &out)?;
+    end_choices(tx, seat, &request.draft.version)?;
     Ok(out)
+}
+
+/// Content of a `notice` entry of the ledger: so a publication, and when it came, can be proved, and no notice changed later.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::consent) struct OnRecord {
+    pub site: String,
+    pub version: String,
+    pub origin: String,
+    pub valid_from: String,
+    pub languages: Vec<Told>,
+}
+
+/// One language of a published notice.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::consent) struct Told {
+    pub language: String,
+    pub sha256: String,
+}
+
+fn on_record(tx: &WriteTx<'_>, seat: &Seat, origin: &str, all: &[Published]) -> Result<()> {
+    let Some(first) = all.first() else { return Ok(()) };
+    let told = |p: &Published| Told { language: p.language.clone(), sha256: p.digest.clone() };
+    let detail = OnRecord {
+        site: seat.site.id().to_owned(),
+        version: first.version.clone(),
+        origin: origin.to_owned(),
+        valid_from: first.valid_from.clone(),
+        languages: all.iter().map(told).collect(),
+    };
+    ledger::note(tx, EntryKind::Notice, &detail).map(|_| ())
 }
 
 /// Registers an external notice. Errors: `Invalid`; `Conflict` where the version exists.
@@ -119,7 +152,10 @@ pub fn register(tx: &WriteTx<'_>, seat: &Seat, request: &Register) -> Result<Pub
         body: Body::External(notice.clone()),
     };
     notices::insert(tx, &row)?;
-    Ok(published(&row))
+    let out = published(&row);
+    on_record(tx, seat, "external", std::slice::from_ref(&out))?;
+    end_choices(tx, seat, version)?;
+    Ok(out)
 }
 
 fn fresh(tx: &ReadTx<'_>, seat: &Seat, version: &str) -> Result<()> {
@@ -241,6 +277,53 @@ pub fn described(row: &NoticeRow, seat: &Seat) -> Purposes {
             external.purposes.iter().filter_map(|word| book.find(word)).fold(Purposes::NONE, Purposes::with)
         }
     }
+}
+
+/// What a yes under `before` does not cover any more once `now` is in force: consent is to what was told (GDPR Art. 4(11)).
+/// Narrower than what is asked anew: where nothing shows that a purpose is another one (no notice was named, or another tool
+/// does not say what it changed), the yes goes on until it is answered anew.
+fn outdated(before: &[NoticeRow], shown: Option<&str>, now: &[NoticeRow], seat: &Seat) -> Purposes {
+    let silent = |row: &NoticeRow| matches!(&row.body, Body::External(external) if external.changed.is_empty());
+    if before.is_empty() || now.iter().any(silent) { Purposes::NONE } else { changed(before, shown, now, seat) }
+}
+
+/// From when a yes under this version does not cover which purposes any more; each purpose once.
+pub(in crate::consent) fn ends(
+    tx: &ReadTx<'_>,
+    seat: &Seat,
+    version: &str,
+    shown: Option<&str>,
+) -> Result<Vec<(Purposes, Millis)>> {
+    let (mut out, mut gone) = (Vec::new(), Purposes::NONE);
+    let later = notices::later(tx, seat.id, version)?;
+    if later.is_empty() {
+        return Ok(out);
+    }
+    let before = notices::version(tx, seat.id, version)?;
+    for (newer, from) in later {
+        let changed = outdated(&before, shown, &notices::version(tx, seat.id, &newer)?, seat).without(gone);
+        if !changed.is_none() {
+            gone = gone.with(changed);
+            out.push((changed, from));
+        }
+    }
+    Ok(out)
+}
+
+/// Lets choices be looked at again when this version comes into force, where one of before told a purpose otherwise. One
+/// statement over the site's visitors: a notice is published seldom, and no event may slip through meanwhile.
+fn end_choices(tx: &WriteTx<'_>, seat: &Seat, version: &str) -> Result<()> {
+    let now = notices::version(tx, seat.id, version)?;
+    let Some(from) = now.first().map(|row| row.valid_from) else { return Ok(()) };
+    let mut all = Purposes::NONE;
+    for before in notices::of_site(tx, seat.id)?.chunk_by(|a, b| a.version == b.version) {
+        if before.first().is_some_and(|row| row.version != version) {
+            for row in before {
+                all = all.with(outdated(before, Some(&row.language), &now, seat));
+            }
+        }
+    }
+    if all.is_none() { Ok(()) } else { visitors::end_by(tx, seat.id, all, from).map(|_| ()) }
 }
 
 /// What the version `now` tells otherwise than `before` did, in the language the person was `shown`, else in one both have.

@@ -2,6 +2,8 @@
 //! which is on record before it is answered. Must never hold a secret key. Invariant: a content of the ledger that goes by
 //! erasure has its entry there, and a proof is kept only as `[erase]` says.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::cell::{Recipient, RecipientKey, open_sealed};
@@ -10,7 +12,7 @@ use crate::base::error::{Error, Result};
 use crate::base::id::VisitorRef;
 use crate::base::text::{hex, unhex_any};
 use crate::domain::ledger::{EntryKind, Leaf, Value};
-use crate::store::{Store, WriteTx, audit, decisions, ledger, proofs};
+use crate::store::{Reading, Store, WriteTx, audit, checkpoints, decisions, ledger, proofs};
 
 /// Proofs answered at once.
 const PROOFS_MAX: i64 = 10_000;
@@ -126,10 +128,49 @@ pub fn ask(store: &Store, who: &str, reason: &str) -> Result<Vec<SealedProof>> {
 pub struct Opened {
     /// The proof it lay in.
     pub proof_id: i64,
-    /// Is it what the ledger hashed?
+    /// Is it what its entry in the ledger hashed, by the digest that lay in the proof?
     pub holds: bool,
+    /// What the ledger has at its place now; told by [`against`].
+    pub ledger: Option<Live>,
     /// Place in the ledger, digests, and what it says.
     pub decision: serde_json::Value,
+}
+
+/// What the ledger has where an opened decision had its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Live {
+    /// The very entry.
+    There,
+    /// The entry is old: a signed anchor stands for it.
+    Folded,
+    /// Another entry, or none: the proof is of another ledger, or the ledger was changed.
+    Other,
+}
+
+/// Looks up each opened decision in the ledger of a data directory: number, digests and hash must be the ones it has there.
+/// Errors: `NotFound` without a database, `Busy`, `Storage`.
+pub fn against(data_dir: &Path, read_ms_max: u64, opened: &mut [Opened]) -> Result<()> {
+    let source = Reading::open(data_dir, read_ms_max)?;
+    let folded = source.read(checkpoints::anchored)?;
+    for one in opened {
+        let place = &one.decision;
+        let no = place["ledger_no"].as_i64().unwrap_or_default();
+        let there = source.read(|tx| ledger::page(tx, no - 1, 1))?;
+        let same = there.first().is_some_and(|found| {
+            found.entry.no == no
+                && place["hash"] == hex(&found.hash).as_str()
+                && place["leaf"] == hex(&found.entry.leaf).as_str()
+                && place["prev"] == hex(&found.entry.prev).as_str()
+        });
+        let gone = there.first().is_none_or(|found| found.entry.no != no);
+        one.ledger = Some(match (same, gone && no <= folded) {
+            (true, _) => Live::There,
+            (false, true) => Live::Folded,
+            (false, false) => Live::Other,
+        });
+    }
+    Ok(())
 }
 
 /// Opens sealed proofs; those sealed to another key are passed over. Each decision is hashed anew and compared with its leaf,
@@ -144,7 +185,12 @@ pub fn open(key: &str, sealed: &[serde_json::Value]) -> Result<Vec<Opened>> {
         let list: Vec<serde_json::Value> =
             serde_json::from_slice(&text).map_err(|e| Error::storage("a proof does not parse").source(e))?;
         let proof_id = proof["proof_id"].as_i64().unwrap_or_default();
-        out.extend(list.into_iter().map(|decision| Opened { proof_id, holds: holds(&decision), decision }));
+        out.extend(list.into_iter().map(|decision| Opened {
+            proof_id,
+            holds: holds(&decision),
+            ledger: None,
+            decision,
+        }));
     }
     Ok(out)
 }

@@ -3,6 +3,8 @@
 //! Must never read a clock: the same decision has the same receipt for ever. Invariant: what a receipt says of the decision
 //! stands in the ledger, and whoever holds it can show that.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::base::digest::SigningKey;
@@ -17,7 +19,7 @@ use crate::domain::site::Seat;
 use crate::store::decisions::DecisionRow;
 use crate::store::evidence::Opening;
 use crate::store::notices::{Body, NoticeRow};
-use crate::store::{Identity, ReadTx, decisions, evidence, notices, visitors};
+use crate::store::{Identity, ReadTx, bases, decisions, epochs, evidence, notices, visitors};
 
 mod html;
 mod kantara;
@@ -37,15 +39,43 @@ pub struct Receipt {
     pub(in crate::consent) edge: String,
     pub(in crate::consent) epoch: String,
     pub(in crate::consent) notice: Option<NoticeRow>,
+    pub(in crate::consent) told: Told,
     pub(in crate::consent) controller: Controller,
+    /// How long what is kept, in the words of the notice.
+    pub(in crate::consent) retention: String,
     pub(in crate::consent) recipients: Vec<Recipient>,
     /// Word, basis, title, text, and what became of it.
     pub(in crate::consent) purposes: Vec<TakenPurpose>,
     pub(in crate::consent) opening: Option<Opening>,
+    /// The language of the page.
     pub(in crate::consent) language: String,
-    pub(in crate::consent) months: (u32, u32),
+    /// The person's own language, where there is no page in it.
+    pub(in crate::consent) wished: Option<String>,
     /// For kiosks: what opens the visit.
     pub code: Option<Code>,
+}
+
+/// Where what a receipt tells of the controller comes from: never from today's configuration, which may say something else
+/// than was told then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::consent) enum Told {
+    /// A notice of ours: the one shown, else the one in force when it was decided.
+    Own,
+    /// Another tool's notice: its text is not here.
+    Elsewhere,
+    /// There was no notice yet.
+    Nowhere,
+}
+
+impl Told {
+    /// In place of what is not known.
+    fn instead(self) -> &'static str {
+        match self {
+            Told::Own => "not told in the notice",
+            Told::Elsewhere => "told in the notice, whose text is not kept here",
+            Told::Nowhere => "not recorded: there was no notice when this was decided",
+        }
+    }
 }
 
 /// One purpose of a receipt.
@@ -112,14 +142,13 @@ impl Form {
     }
 }
 
-/// The receipt of a visitor's decision, of the newest where none is named. `facts` = controller and months of the
-/// configuration, for decisions from before a notice. Errors: `NotFound`.
+/// The receipt of a visitor's decision, of the newest where none is named. Errors: `NotFound`.
 pub fn make(
     tx: &ReadTx<'_>,
     seat: &Seat,
     key: &ClientId,
     (decision, language): (Option<Seq>, Option<&str>),
-    (facts, identity): (&crate::domain::notice::lint::Facts, &Identity),
+    identity: &Identity,
 ) -> Result<Receipt> {
     let none = || {
         Error::not_found("no decision is kept under this visitor")
@@ -136,39 +165,47 @@ pub fn make(
     let versions = notices::version(tx, seat.id, &row.notice)?;
     // what the person was shown is known by its digest; the page may be read in another language
     let notice = versions.iter().find(|notice| Some(notice.digest) == row.notice_digest).cloned();
-    let shown = language.or(row.language.as_deref());
-    let language = best_language(&["en", "de"], shown).unwrap_or("en").to_owned();
-    let own = match notice.as_ref().map(|notice| &notice.body) {
-        Some(Body::Own(own)) => Some(own.as_ref()),
-        _ => None,
+    // a no need not name a notice: who answers for the processing stood in the one in force all the same
+    let then = match &notice {
+        Some(notice) => Some(notice.clone()),
+        None => notices::in_language(&notices::in_force(tx, seat.id, row.received)?, row.language.as_deref()).cloned(),
     };
-    let opening = evidence::get(tx, row.seq)?;
+    let (told, own) = match then.as_ref().map(|notice| &notice.body) {
+        Some(Body::Own(own)) => (Told::Own, Some(own.as_ref())),
+        Some(Body::External(_)) => (Told::Elsewhere, None),
+        None => (Told::Nowhere, None),
+    };
+    let wished = language.or(row.language.as_deref()).or_else(|| own.map(|own| own.language.as_str()));
+    let page = best_language(&["en", "de"], wished).unwrap_or("en");
+    let epoch = epochs::all(tx)?.into_iter().find(|epoch| epoch.id == row.epoch_id);
+    let born = epoch.map_or((identity.edge.id, identity.edge.epoch), |epoch| (epoch.edge, epoch.epoch));
     let at_kiosk = row.method == Method::KioskTouch.word();
-    let code = at_kiosk.then(|| Code::of(&identity.hash_key, &row.salt.0, row.seq.0));
     Ok(Receipt {
         site: seat.site.id().to_owned(),
-        edge: identity.edge.id.to_string(),
-        epoch: identity.edge.epoch.to_string(),
-        controller: own.map_or_else(|| facts.controller.clone(), |own| own.controller.clone()),
-        recipients: own.map_or_else(|| facts.recipients.iter().map(recipient).collect(), |own| own.recipients.clone()),
-        purposes: taken(&row, own, seat),
-        language: own.map_or(language.clone(), |own| if shown.is_none() { own.language.clone() } else { language }),
-        months: (facts.visits_months, facts.ledger_months),
+        edge: born.0.to_string(),
+        epoch: born.1.to_string(),
+        told,
+        controller: own.map_or_else(Controller::default, |own| own.controller.clone()),
+        retention: own.map_or_else(String::new, |own| own.retention.clone()),
+        recipients: own.map_or_else(Vec::new, |own| own.recipients.clone()),
+        purposes: taken(tx, &row, own.filter(|_| notice.is_some()), seat)?,
+        language: page.to_owned(),
+        wished: wished.filter(|tag| !same_language(tag, page)).map(str::to_owned),
+        opening: evidence::get(tx, row.seq)?,
+        code: at_kiosk.then(|| Code::of(&identity.hash_key, &row.salt.0, row.seq.0)),
         notice,
-        opening,
-        code,
         row,
     })
 }
 
-fn recipient((name, role): &(String, Role)) -> Recipient {
-    Recipient { name: name.clone(), role: *role, country: String::new() }
+fn same_language(one: &str, other: &str) -> bool {
+    let primary = |tag: &str| tag.split('-').next().unwrap_or(tag).to_ascii_lowercase();
+    primary(one) == primary(other)
 }
 
-/// The purposes the notice told of, else those the decision named or left granted.
-fn taken(row: &DecisionRow, own: Option<&Notice>, seat: &Seat) -> Vec<TakenPurpose> {
+/// The purposes the notice told of, else those the decision named or left granted, on the bases in force then.
+fn taken(tx: &ReadTx<'_>, row: &DecisionRow, own: Option<&Notice>, seat: &Seat) -> Result<Vec<TakenPurpose>> {
     let book = &seat.site.book;
-    let bases = &seat.site.gate.bases;
     if let Some(own) = own {
         let told = own.purposes.iter().map(|p| TakenPurpose {
             name: p.name.clone(),
@@ -177,19 +214,21 @@ fn taken(row: &DecisionRow, own: Option<&Notice>, seat: &Seat) -> Vec<TakenPurpo
             text: p.text.clone(),
             granted: book.find(&p.name).is_some_and(|one| row.after.has(one)),
         });
-        return told.collect();
+        return Ok(told.collect());
     }
+    let text = bases::all(tx)?.into_iter().find(|(basis_id, _, _)| *basis_id == row.basis_id).map(|(_, _, text)| text);
+    let then: BTreeMap<String, LawfulBasis> = match &text {
+        Some(text) => serde_json::from_str(text)
+            .map_err(|e| Error::storage("a row of lawful bases cannot be read").code("damaged").source(e))?,
+        None => BTreeMap::new(),
+    };
     let named = if row.purposes.is_none() { Purposes::MEASURE } else { row.purposes };
-    let basis = |one: Purposes| {
-        use LawfulBasis::{Consent, Contract, LegalObligation, LegitimateInterest};
-        [Contract, LegalObligation, LegitimateInterest].into_iter().find(|b| bases.on(*b).has(one)).unwrap_or(Consent)
-    };
-    let all = named.with(row.after).names(book);
     let one = |name: String| {
-        let bit = book.find(&name).unwrap_or_default();
-        TakenPurpose { basis: basis(bit), title: name.clone(), text: String::new(), granted: row.after.has(bit), name }
+        let basis = then.get(&name).copied().unwrap_or(LawfulBasis::Consent);
+        let granted = book.find(&name).is_some_and(|bit| row.after.has(bit));
+        TakenPurpose { basis, title: name.clone(), text: String::new(), granted, name }
     };
-    all.into_iter().map(one).collect()
+    Ok(named.with(row.after).names(book).into_iter().map(one).collect())
 }
 
 impl Receipt {
@@ -231,7 +270,7 @@ impl Receipt {
         let party = json!({
             "@type": "dpv:DataController",
             "dct:identifier": self.edge,
-            "dct:title": or(&c.name, "not named in the configuration"),
+            "dct:title": or(&c.name, self.told.instead()),
             "dpv:hasAddress": c.address,
             "dpv:hasContact": c.email,
             "schema:telephone": c.phone,
@@ -267,8 +306,8 @@ impl Receipt {
             "dpv:hasRecipient": recipients,
             "dpv:hasProcess": self.purposes.iter().map(|p| self.process(p)).collect::<Vec<Value>>(),
             "dpv:hasStorageCondition": {
-                "dpv:hasLocation": or(&c.storage, "on the operator's premises"),
-                "dpv:hasDuration": format!("P{}M", self.months.0),
+                "dpv:hasLocation": or(&c.storage, self.told.instead()),
+                "dpv:hasDuration": or(&self.retention, self.told.instead()),
             },
             "dpv:hasJurisdiction": c.jurisdiction,
             "dpv:hasAuthority": c.authority,

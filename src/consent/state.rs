@@ -5,6 +5,7 @@
 use crate::base::error::Result;
 use crate::base::id::ClientId;
 use crate::base::time::Millis;
+use crate::consent::lapse;
 use crate::consent::notice::{changed, described};
 use crate::domain::choice;
 use crate::domain::consent::{LawfulBasis, Purposes, Signals};
@@ -116,7 +117,7 @@ fn of_visitor(
     let rows = decisions::of_subject(tx, visitor.visitor_ref, DECISIONS_MAX)?;
     let standing = match visitor.standing.valid_until {
         Some(until) if until <= now => {
-            choice::narrowed(&visitor.standing, &decisions::grants(tx, visitor.visitor_ref, months)?, now)
+            choice::narrowed(&visitor.standing, &lapse::grants(tx, seat, visitor.visitor_ref)?, now)
         }
         _ => visitor.standing.clone(),
     };

@@ -2,7 +2,6 @@
 //! Must never change anything, nor stop at the first finding. Invariant: what is found is told with the number of the first
 //! bad entry, and what kind of fault it is.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
@@ -12,12 +11,17 @@ use crate::base::error::{Error, Result};
 use crate::base::id::uuid_bytes;
 use crate::base::text::{hex, unhex};
 use crate::base::time::Millis;
+use crate::consent::notice::OnRecord;
 use crate::domain::checkpoint::{Checkpoint, Signed, bad};
-use crate::domain::ledger::{Cleared, EntryKind, GENESIS, went_back};
+use crate::domain::ledger::{EntryKind, minute};
 use crate::store::checkpoints::CheckpointRow;
 use crate::store::edge::{Edge, KnownKey};
-use crate::store::ledger::{ClearedDetail, Content, EraseDetail, Found};
-use crate::store::{ReadTx, Reading, checkpoints, decisions, erasures, ledger};
+use crate::store::ledger::{EraseDetail, Found};
+use crate::store::{ReadTx, Reading, checkpoints, decisions, erasures, ledger, notices, sites};
+
+mod walk;
+
+use self::walk::Walk;
 
 /// Entries read in one snapshot.
 const PER_READ: i64 = 2_000;
@@ -124,12 +128,12 @@ pub fn run(source: &Reading, keys: &[KnownKey], against: Option<&Signed>, progre
     out.newest_no = head.no;
     out.newest_hash = hex(&head.hash);
     let mut walk = Walk::new(head.no);
-    walk.begin(source.read(checkpoints::anchor)?, &mut out);
+    walk.begin(source.read(|tx| anchor(tx, keys))?, &mut out);
     while walk.at < head.no {
         let after = walk.at;
-        let (page, anchor) = source.read(|tx| Ok((ledger::page(tx, after, PER_READ)?, checkpoints::anchor(tx)?)))?;
+        let (page, anchor) = source.read(|tx| Ok((ledger::page(tx, after, PER_READ)?, anchor(tx, keys)?)))?;
         if page.first().is_none_or(|first| first.entry.no > after + 1)
-            && anchor.as_ref().is_some_and(|a| a.ledger_no > after)
+            && anchor.as_ref().is_some_and(|(read, _)| read.ledger_no > after)
         {
             walk.begin(anchor, &mut out); // upkeep folded entries away since the last look
             continue;
@@ -154,117 +158,45 @@ pub fn run(source: &Reading, keys: &[KnownKey], against: Option<&Signed>, progre
         let kind = if no > head.no { FaultKind::Truncated } else { FaultKind::Chain };
         out.finds(kind, no, "a decision lies outside the ledger: its entry is not there, or is another one's");
     }
+    for (no, told) in &walk.notices {
+        source.read(|tx| published(tx, *no, told, &mut out))?;
+    }
     signatures(source, keys, &mut out)?;
     if let Some(signed) = against {
-        compare(source, keys, signed, &mut out)?;
+        compare(source, keys, signed, &walk.restores, &mut out)?;
     }
     out.faults.sort_by_key(|fault| (fault.kind, fault.ledger_no));
     Ok(out)
 }
 
-/// The walk along the chain.
-struct Walk {
-    /// The entry it has come to.
-    at: i64,
-    hash: Hash,
-    time: Option<Millis>,
-    until: i64,
-    /// Contents that are gone, by the entry that says why.
-    cleared: BTreeMap<i64, (Cleared, i64, i64)>,
-    anchor: i64,
-}
-
-impl Walk {
-    fn new(until: i64) -> Walk {
-        Walk { at: 0, hash: GENESIS, time: None, until, cleared: BTreeMap::new(), anchor: 0 }
-    }
-
-    /// Goes on behind an anchor, where there is one. What it says is verified with the other checkpoints.
-    fn begin(&mut self, anchor: Option<CheckpointRow>, out: &mut Verified) {
-        let Some(anchor) = anchor.filter(|anchor| anchor.ledger_no > self.at) else { return };
-        match anchor.signed.read().and_then(|read| read.hash()) {
-            Ok(hash) => self.hash = hash,
-            Err(_) => out.finds(FaultKind::Signature, anchor.ledger_no, "the anchor cannot be read"),
-        }
-        (self.at, self.anchor, out.anchor_no) = (anchor.ledger_no, anchor.ledger_no, anchor.ledger_no);
-        self.time = None;
-    }
-
-    fn step(&mut self, found: &Found, out: &mut Verified) {
-        let entry = &found.entry;
-        out.entries += 1;
-        if entry.no != self.at + 1 {
-            out.finds(
-                FaultKind::Chain,
-                self.at + 1,
-                format!("entries {} to {} are missing", self.at + 1, entry.no - 1),
-            );
-        } else if entry.prev != self.hash {
-            out.finds(FaultKind::Chain, entry.no, "it does not follow the entry before");
-        }
-        if entry.hash() != found.hash {
-            out.finds(FaultKind::Chain, entry.no, "its hash is not that of what it says");
-        }
-        match found.content {
-            Content::Has(leaf) if leaf == entry.leaf => out.contents += 1,
-            Content::Has(_) => out.finds(FaultKind::Chain, entry.no, "its content was changed"),
-            Content::Cleared(by) => {
-                out.cleared += 1;
-                let (sum, first, last) =
-                    self.cleared.entry(by).or_insert_with(|| (Cleared::default(), entry.no, entry.no));
-                sum.add(entry.no, &entry.leaf);
-                (*first, *last) = ((*first).min(entry.no), (*last).max(entry.no));
-            }
-            Content::Gone => out.finds(FaultKind::Chain, entry.no, "its content is gone, and no entry says why"),
-        }
-        if entry.kind.clears() {
-            self.explained(found, out);
-        }
-        if entry.kind != EntryKind::Clock && self.time.is_some_and(|before| went_back(before, entry.at)) {
-            out.finds(FaultKind::ClockBack, entry.no, "the clock went back before it, and no entry says so");
-        }
-        (self.at, self.hash, self.time) = (entry.no, found.hash, Some(entry.at));
-    }
-
-    /// An entry that says which contents went: are these the ones? (They all come before it.)
-    fn explained(&mut self, found: &Found, out: &mut Verified) {
-        let no = found.entry.no;
-        let told = found.detail.as_deref().and_then(|text| serde_json::from_str::<ClearedDetail>(text).ok());
-        let (told, seen) = match (told, self.cleared.remove(&no)) {
-            (Some(told), seen) => (told, seen),
-            (None, None) => return,
-            (None, Some(_)) => {
-                return out.finds(FaultKind::Chain, no, "contents are gone on its word that it does not name");
-            }
-        };
-        if told.first_no <= self.anchor {
-            return; // part of what it names is behind the anchor
-        }
-        let (count, digest, first, last) = match seen {
-            Some((sum, first, last)) => (sum.count, hex(&sum.finish()), first, last),
-            None => (0, String::new(), 0, 0),
-        };
-        if (count, digest.as_str(), first, last) != (told.count, told.digest.as_str(), told.first_no, told.last_no) {
-            let what = format!(
-                "it says that the contents of {} entries went, and names others than those that are gone",
-                told.count
-            );
+/// Does each language of a notice lie here as it was published?
+fn published(tx: &ReadTx<'_>, no: i64, told: &OnRecord, out: &mut Verified) -> Result<()> {
+    let rows = match sites::id(tx, &told.site)? {
+        Some(site) => notices::version(tx, site, &told.version)?,
+        None => Vec::new(),
+    };
+    for one in &told.languages {
+        let there = rows.iter().find(|row| row.language == one.language);
+        let digest = there.map(|row| match &row.body {
+            notices::Body::Own(notice) => hex(&notice.digest()),
+            notices::Body::External(_) => hex(&row.digest),
+        });
+        if digest.as_ref() != Some(&one.sha256) || there.is_some_and(|row| hex(&row.digest) != one.sha256) {
+            let what = format!("the notice {:?} ({}) is not what was published", told.version, one.language);
             out.finds(FaultKind::Chain, no, what);
         }
     }
+    Ok(())
+}
 
-    /// What is left over at the end. `comes` = is there an entry of that number by now? It came while the walk went on.
-    fn end(&mut self, comes: &dyn Fn(i64) -> Result<bool>, out: &mut Verified) -> Result<()> {
-        for (by, (_, first, _)) in std::mem::take(&mut self.cleared) {
-            if by <= self.until || !comes(by)? {
-                out.finds(FaultKind::Chain, first, format!("its content is gone, and entry {by} does not say why"));
-            }
-        }
-        if self.at < self.until {
-            out.finds(FaultKind::Chain, self.at + 1, "the entries behind it cannot be read");
-        }
-        Ok(())
-    }
+/// The newest anchor that this edge signed: one that does not hold stands for nothing.
+fn anchor(tx: &ReadTx<'_>, keys: &[KnownKey]) -> Result<Option<(Checkpoint, CheckpointRow)>> {
+    let read = |row: &CheckpointRow| {
+        let read = opened(&row.signed, keys).ok()?;
+        (read.anchor && read.ledger_no == row.ledger_no && read.hash().is_ok()).then_some(read)
+    };
+    let found = checkpoints::anchor(tx, |row| read(row).is_some())?;
+    Ok(found.and_then(|row| read(&row).map(|said| (said, row))))
 }
 
 /// Is what an erasure came to still what its entry says? An erasure whose row went by age says nothing any more.
@@ -285,7 +217,8 @@ fn signatures(source: &Reading, keys: &[KnownKey], out: &mut Verified) -> Result
         let after = before.as_ref().map_or(0, |row| row.no);
         let page = source.read(|tx| {
             let page = checkpoints::after(tx, after, PER_READ)?;
-            page.into_iter().map(|row| Ok((placed(tx, row.ledger_no)?, row))).collect::<Result<Vec<_>>>()
+            let folded = anchor(tx, keys)?.map_or(0, |(read, _)| read.ledger_no);
+            page.into_iter().map(|row| Ok((placed(tx, row.ledger_no, folded)?, row))).collect::<Result<Vec<_>>>()
         })?;
         if page.is_empty() {
             break;
@@ -313,12 +246,11 @@ enum Place {
     Missing,
 }
 
-fn placed(tx: &ReadTx<'_>, no: i64) -> Result<Place> {
-    if let Some(hash) = ledger::hash_at(tx, no)? {
-        return Ok(Place::Has(hash));
-    }
-    Ok(match checkpoints::anchor(tx)? {
-        Some(anchor) if no <= anchor.ledger_no => Place::Folded,
+fn placed(tx: &ReadTx<'_>, no: i64, folded: i64) -> Result<Place> {
+    Ok(match ledger::hash_at(tx, no)? {
+        _ if no < folded => Place::Folded, // also where upkeep has not come to it
+        Some(hash) => Place::Has(hash),
+        None if no == folded => Place::Folded,
         _ if no > ledger::head(tx)?.no => Place::Beyond,
         _ => Place::Missing,
     })
@@ -376,8 +308,15 @@ fn at_its_place(signed: &Signed, no: i64, place: Place, out: &mut Verified) {
     }
 }
 
-/// A checkpoint that somebody else kept.
-fn compare(source: &Reading, keys: &[KnownKey], signed: &Signed, out: &mut Verified) -> Result<()> {
+/// A checkpoint that somebody else kept. Where a backup was restored since it was signed, what came after the backup is not
+/// here: that is a cut tail all the same, and the entry that tells of the restore is named.
+fn compare(
+    source: &Reading,
+    keys: &[KnownKey],
+    signed: &Signed,
+    restores: &[(i64, Millis, String)],
+    out: &mut Verified,
+) -> Result<()> {
     let read = match opened(signed, keys) {
         Ok(read) => read,
         Err(what) => {
@@ -386,14 +325,29 @@ fn compare(source: &Reading, keys: &[KnownKey], signed: &Signed, out: &mut Verif
             return Ok(());
         }
     };
-    let place = source.read(|tx| placed(tx, read.ledger_no))?;
+    let place =
+        source.read(|tx| placed(tx, read.ledger_no, anchor(tx, keys)?.map_or(0, |(read, _)| read.ledger_no)))?;
     if matches!(place, Place::Folded) {
         out.notes.push(format!(
             "entry {} of the checkpoint given is folded into the anchor at {}: only its signature was verified",
             read.ledger_no, out.anchor_no
         ));
     }
-    at_its_place(signed, read.ledger_no, place, out);
+    let same = matches!(place, Place::Folded) || matches!(place, Place::Has(hash) if hex(&hash) == read.hash);
+    let signed_at = Millis::parse(&read.at).map(minute);
+    let restored =
+        restores.iter().find(|(no, at, _)| *no <= read.ledger_no && signed_at.is_some_and(|then| *at >= then));
+    match restored.filter(|_| !same) {
+        Some((no, at, backup)) => {
+            let what = format!(
+                "what was signed from here to {} is not here: a backup of {backup} was restored at {}, and this entry says so",
+                read.ledger_no,
+                at.rfc3339()
+            );
+            out.finds(FaultKind::Truncated, *no, what);
+        }
+        None => at_its_place(signed, read.ledger_no, place, out),
+    }
     Ok(())
 }
 

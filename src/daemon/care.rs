@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::base::error::{Error, Result, io};
 use crate::base::time::Clock;
 use crate::config::Config;
-use crate::consent::lapse;
 use crate::consent::proofs::take_away;
+use crate::consent::{lapse, verify};
 use crate::domain::event::Lane;
 use crate::erasure::Erasure;
 use crate::forward::status::LaneStatus;
@@ -22,6 +22,9 @@ use crate::ingest::traces::SpoolTraces;
 use crate::store::traces::{Answers, Copies, Traces};
 use crate::store::{Store, WriteTx, audit};
 use crate::upkeep::{Hooks, Plan, Stop, Upkeep};
+
+/// Longest a page of the ledger may take to be read before old entries go, ms.
+const LEDGER_READ_MS_MAX: u64 = 30_000;
 
 /// Forwarding, upkeep and the spool.
 pub struct Care {
@@ -83,6 +86,7 @@ impl Care {
         let decisions = Arc::new(move |tx: &WriteTx<'_>, subject, limit| take_away(tx, subject, &erase, limit));
         let erasure = Arc::new(Erasure::new(Arc::clone(&store), owners, targets, decisions));
         let erasing = Arc::clone(&erasure);
+        let ledger_dir = store.data_dir().to_owned();
         let hooks = Hooks {
             erase: Arc::new(move || {
                 let report = erasing.tend()?;
@@ -90,8 +94,12 @@ impl Care {
             }),
             kick_forward: Arc::new(move || kicked.kick()),
             expire_files: Arc::new(move |now| ageing.expire_by_age(now)),
-            write_lapses: Arc::new(move |tx, after, limit| {
-                lapse::write_due(tx, &seats, after, limit).map(|looked| (looked.written, looked.next))
+            ledger_fault: Arc::new(move || {
+                let found = verify::beside(&ledger_dir, LEDGER_READ_MS_MAX, None, &mut |_, _| ())?;
+                Ok(found.faults.first().map(|fault| format!("entry {}: {}", fault.ledger_no, fault.what)))
+            }),
+            write_lapses: Arc::new(move |tx, limit| {
+                lapse::write_due(tx, &seats, limit).map(|looked| (looked.written, looked.more))
             }),
             ..Hooks::default()
         };

@@ -68,6 +68,7 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
             deny: config.personal.deny_list()?,
             geo,
             recorder: consent::record,
+            grants: consent::lapse::grants,
         },
     )?;
     let ingest = Arc::new(ingest);

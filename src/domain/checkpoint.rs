@@ -33,10 +33,14 @@ pub struct Checkpoint {
     pub hash: String,
     /// The entry's number of the one counter.
     pub seq: i64,
-    /// Entries since the checkpoint before.
+    /// Entries since the checkpoint before; of an anchor those since the anchor before.
     pub count: i64,
     /// It stands for every entry up to its own: they may be gone.
     pub anchor: bool,
+    /// Of an anchor: digest over the removals it cuts through, some of whose entries lie behind it, as 64 hex digits
+    /// ([`crate::domain::ledger::Left`]); missing where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
     /// When it was made, RFC 3339.
     pub at: String,
     /// Which key signed.
@@ -117,6 +121,7 @@ mod tests {
             seq: 9,
             count: 7,
             anchor: false,
+            left: None,
             at: Millis(0).rfc3339(),
             key_id: "2".repeat(16),
             previous: None,

@@ -12,22 +12,28 @@ pub struct Grant {
     pub purposes: Purposes,
     /// Until when.
     pub expires: Millis,
+    /// It ends then because a newer notice tells of these purposes otherwise, before its own time is over.
+    pub outdated: bool,
 }
 
 /// Of what is granted: what has lapsed at `now`, and when the next of the rest will. `grants` = every yes that became
-/// current, oldest first; for each purpose the newest counts. Where measure lapses everything does: all others rest on it.
+/// current, oldest first; for each purpose the newest counts. Where measure's time is over everything lapses: all others rest on
+/// it. Where measure is only told otherwise the others wait until it is given anew, and are not asked about again.
 pub fn lapsed(granted: Purposes, grants: &[Grant], now: Millis) -> (Purposes, Option<Millis>) {
-    let (mut gone, mut next) = (Purposes::NONE, None::<Millis>);
+    let (mut gone, mut over, mut next) = (Purposes::NONE, false, None::<Millis>);
     for one in granted.each() {
         let newest = grants.iter().rev().find(|grant| grant.purposes.has(one));
         match newest {
-            Some(grant) if grant.expires <= now => gone = gone.with(one),
+            Some(grant) if grant.expires <= now => {
+                gone = gone.with(one);
+                over |= one == Purposes::MEASURE && !grant.outdated;
+            }
             Some(grant) => next = Some(next.map_or(grant.expires, |next| next.min(grant.expires))),
             // nothing says until when: granted, and no end known
             None => {}
         }
     }
-    if gone.has(Purposes::MEASURE) { (granted, None) } else { (gone, next) }
+    if over { (granted, None) } else { (gone, next) }
 }
 
 /// The standing without what has lapsed at `now`.
@@ -64,7 +70,7 @@ mod tests {
     const SHARE: Purposes = Purposes::SHARE;
 
     fn grant(purposes: Purposes, expires: i64) -> Grant {
-        Grant { purposes, expires: Millis(expires) }
+        Grant { purposes, expires: Millis(expires), outdated: false }
     }
 
     #[test]
@@ -83,6 +89,15 @@ mod tests {
         let both = MEASURE.with(SHARE);
         let grants = [grant(MEASURE, 10), grant(SHARE, 99)];
         assert_eq!(lapsed(both, &grants, Millis(10)), (both, None));
+    }
+
+    #[test]
+    fn measure_told_otherwise_ends_alone() {
+        let both = MEASURE.with(SHARE);
+        let grants = [grant(SHARE, 99), Grant { outdated: true, ..grant(MEASURE, 10) }];
+        assert_eq!(lapsed(both, &grants, Millis(9)), (Purposes::NONE, Some(Millis(10))));
+        assert_eq!(lapsed(both, &grants, Millis(10)), (MEASURE, Some(Millis(99))));
+        assert_eq!(lapsed(SHARE, &grants, Millis(99)), (SHARE, None));
     }
 
     #[test]

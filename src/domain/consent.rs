@@ -280,9 +280,10 @@ pub enum Method {
     Settings,
     /// A touch at a kiosk.
     KioskTouch,
-    /// Staff entered what the person said.
-    StaffEntry,
-    /// Staff entered it from a written contract.
+    /// Staff entered what the person said, by itself: nothing else was agreed. (`staff_entry` is the older word.)
+    #[serde(alias = "staff_entry")]
+    StaffStandalone,
+    /// Staff entered it from a written contract in which it was asked for apart from the rest (GDPR Art. 7(2)).
     StaffContract,
     /// A program on the person's behalf.
     #[default]
@@ -303,7 +304,7 @@ impl Method {
             Method::BannerCustom => "banner_custom",
             Method::Settings => "settings",
             Method::KioskTouch => "kiosk_touch",
-            Method::StaffEntry => "staff_entry",
+            Method::StaffStandalone => "staff_standalone",
             Method::StaffContract => "staff_contract",
             Method::Api => "api",
             Method::BrowserSignal => "browser_signal",

@@ -14,6 +14,7 @@ pub const CLOCK_BACK_MS_MAX: i64 = HOUR_MS;
 const LEAF: &[u8] = b"wayside-ledger-leaf-1";
 const STEP: &[u8] = b"wayside-ledger-step-1";
 const CLEARED: &[u8] = b"wayside-ledger-cleared-1";
+const LEFT: &[u8] = b"wayside-ledger-left-1";
 
 /// What an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +206,29 @@ impl Cleared {
     }
 }
 
+/// Digest over the removals that an anchor cuts through: of each, in order of number, what is left of it behind the anchor.
+/// The entry that says why names a digest over all of them, which nobody can compute once some entries are gone; so the
+/// anchor signs what is left, and no other content can go in the name of an old removal.
+#[derive(Default)]
+pub struct Left(Option<Hasher>);
+
+impl Left {
+    /// One more removal: the entry that says why, and what it removed behind the anchor.
+    pub fn add(&mut self, by_no: i64, removed: Cleared) {
+        let hasher = self.0.get_or_insert_with(|| {
+            let mut hasher = Hasher::new();
+            hasher.field(LEFT);
+            hasher
+        });
+        hasher.field(&by_no.to_be_bytes()).field(&removed.count.to_be_bytes()).field(&removed.finish());
+    }
+
+    /// The digest of all; `None` where there is none.
+    pub fn finish(self) -> Option<Hash> {
+        self.0.map(Hasher::finish)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +313,25 @@ mod tests {
         };
         assert_ne!(digest(&[(1, [1; 32]), (2, [2; 32])]), digest(&[(2, [2; 32]), (1, [1; 32])]));
         assert_ne!(digest(&[(1, [1; 32])]), digest(&[(1, [2; 32])]));
+    }
+
+    #[test]
+    fn what_an_anchor_cuts_through_is_named_with_the_entry_that_says_why() {
+        let digest = |list: &[(i64, &[i64])]| {
+            let mut left = Left::default();
+            for (by_no, nos) in list {
+                let mut cleared = Cleared::default();
+                nos.iter().for_each(|no| cleared.add(*no, &[7; 32]));
+                left.add(*by_no, cleared);
+            }
+            left.finish()
+        };
+        assert_eq!(digest(&[]), None);
+        let all =
+            [digest(&[(9, &[4])]), digest(&[(8, &[4])]), digest(&[(9, &[4, 5])]), digest(&[(9, &[4]), (10, &[5])])];
+        for (i, one) in all.iter().enumerate() {
+            assert!(one.is_some() && all[..i].iter().all(|other| other != one), "case {i}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::domain::consent::{BasisTable, Gate, LawfulBasis, Purposes};
 use crate::domain::denied::DenyList;
 use crate::domain::site::{Seat, Site};
 use crate::domain::visit::VisitOptions;
-use crate::store::decisions::Recorder;
+use crate::store::decisions::{Grants, Recorder};
 use crate::store::{Store, WriteTx, bases, sites, visits};
 
 pub mod accept;
@@ -58,6 +58,8 @@ pub struct Parts {
     pub geo: Geo,
     /// Records a decision that came with an event.
     pub recorder: Recorder,
+    /// Tells until when each yes of a person holds.
+    pub grants: Grants,
 }
 
 /// Takes events in.
@@ -91,6 +93,7 @@ impl Ingest {
                 personal_sealed: parts.personal_sealed,
                 minor_age: parts.minor_age,
                 recorder: parts.recorder,
+                grants: parts.grants,
             },
             deriver: Deriver::with(parts.deny),
             geo: parts.geo,

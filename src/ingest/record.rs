@@ -17,10 +17,8 @@ use crate::domain::stored::EventRow;
 use crate::domain::visit::{Visit, VisitOptions};
 use crate::domain::visitor::{self, Rights, Visitor};
 use crate::ingest::stay;
-use crate::store::decisions::{Actor, Asked, Recorder};
-use crate::store::{
-    WriteTx, counts, decisions, denials, events, meta, personal, refusals, suppressed, tallies, visitors, visits,
-};
+use crate::store::decisions::{Actor, Asked, Grants, Recorder};
+use crate::store::{WriteTx, counts, denials, events, meta, personal, refusals, suppressed, tallies, visitors, visits};
 
 /// What does not change from event to event.
 #[derive(Clone)]
@@ -33,6 +31,8 @@ pub struct Rules {
     pub minor_age: Option<u8>,
     /// Records a decision that came with an event.
     pub recorder: Recorder,
+    /// Tells until when each yes of a person holds.
+    pub grants: Grants,
 }
 
 /// Where a request came from.
@@ -141,7 +141,7 @@ pub fn event(tx: &WriteTx<'_>, seat: &Seat, rules: &Rules, from: &From, ev: &Eve
     let today = Date::of(from.received);
     let minor = rules.minor_age.is_some_and(|age| ev.personal.declares_minor(&ev.attributes, today, age));
     let claim = if minor { Some(ev.claim.unwrap_or(Purposes::ALL).without(Purposes::BY_MINORITY)) } else { ev.claim };
-    let verdict = judge(tx, seat, from, (ev, claim), at, known.as_ref().ok_or(&fresh))?;
+    let verdict = judge(tx, rules.grants, seat, from, (ev, claim), at, known.as_ref().ok_or(&fresh))?;
     if let Some(taken) = taken_before(tx, seat, ev, known.as_ref(), verdict)? {
         return Ok(taken);
     }
@@ -186,6 +186,7 @@ fn erased(tx: &WriteTx<'_>, seat: &Seat, ev: &Event, at: Millis, known: Option<&
 /// Asks the Gate, with the visitor, or with what is kept of somebody who has no row.
 fn judge(
     tx: &WriteTx<'_>,
+    grants: Grants,
     seat: &Seat,
     from: &From,
     (ev, claim): (&Event, Option<Purposes>),
@@ -193,7 +194,7 @@ fn judge(
     known: Result<&Visitor, &Standing>,
 ) -> Result<Verdict> {
     let narrowed = match known {
-        Ok(v) => lapsed(tx, seat, v)?,
+        Ok(v) => lapsed(tx, grants, seat, v)?,
         Err(_) => None,
     };
     let standing = narrowed.as_ref().unwrap_or_else(|| known.map_or_else(|standing| standing, |v| &v.standing));
@@ -213,14 +214,14 @@ fn judge(
 
 /// The standing without what has lapsed; `None` where nothing can have. What lapsed is remembered, so that a clock that goes
 /// back revives none; upkeep writes it into the ledger.
-fn lapsed(tx: &WriteTx<'_>, seat: &Seat, visitor: &Visitor) -> Result<Option<Standing>> {
+fn lapsed(tx: &WriteTx<'_>, grants: Grants, seat: &Seat, visitor: &Visitor) -> Result<Option<Standing>> {
     let Some(until) = visitor.standing.valid_until else { return Ok(None) };
     let time = meta::choice_time_held(tx)?;
     if until > time {
         return Ok(None);
     }
     tx.settle()?;
-    let grants = decisions::grants(tx, visitor.visitor_ref, seat.site.options.choice_months)?;
+    let grants = grants(tx, seat, visitor.visitor_ref)?;
     let narrowed = choice::narrowed(&visitor.standing, &grants, time);
     if narrowed.granted != visitor.standing.granted {
         meta::note_lapse(tx, until)?;

@@ -3,6 +3,7 @@
 
 use rusqlite::{OptionalExtension, Row};
 
+use crate::base::digest::Hash;
 use crate::base::error::Result;
 use crate::base::text::hex;
 use crate::base::time::Millis;
@@ -43,9 +44,33 @@ pub fn newest(tx: &ReadTx<'_>) -> Result<Option<CheckpointRow>> {
     one(tx, &format!("SELECT {COLUMNS} FROM checkpoints ORDER BY checkpoint_no DESC LIMIT 1"))
 }
 
-/// The newest anchor: entries up to its own may be gone.
-pub fn anchor(tx: &ReadTx<'_>) -> Result<Option<CheckpointRow>> {
+/// The newest one that is no anchor: how far the ledger is signed.
+fn newest_plain(tx: &ReadTx<'_>) -> Result<Option<CheckpointRow>> {
+    one(tx, &format!("SELECT {COLUMNS} FROM checkpoints WHERE anchor = 0 ORDER BY checkpoint_no DESC LIMIT 1"))
+}
+
+/// The newest row that calls itself an anchor. Whether its signature holds is another question: [`anchor`].
+pub fn newest_anchor(tx: &ReadTx<'_>) -> Result<Option<CheckpointRow>> {
     one(tx, &format!("SELECT {COLUMNS} FROM checkpoints WHERE anchor = 1 ORDER BY checkpoint_no DESC LIMIT 1"))
+}
+
+/// The newest anchor that `holds`: entries up to its own may be gone.
+pub fn anchor(tx: &ReadTx<'_>, holds: impl Fn(&CheckpointRow) -> bool) -> Result<Option<CheckpointRow>> {
+    let failed = |e| open::error("reading the anchors", e);
+    let sql = format!("SELECT {COLUMNS} FROM checkpoints WHERE anchor = 1 ORDER BY checkpoint_no DESC");
+    let mut statement = tx.conn().prepare_cached(&sql).map_err(failed)?;
+    for row in statement.query_map([], from_row).map_err(failed)? {
+        let row = row.map_err(failed)?;
+        if holds(&row) {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+/// Entries up to this number are folded into the newest anchor; 0 where there is none.
+pub fn anchored(tx: &ReadTx<'_>) -> Result<i64> {
+    Ok(newest_anchor(tx)?.map_or(0, |row| row.ledger_no))
 }
 
 fn one(tx: &ReadTx<'_>, sql: &str) -> Result<Option<CheckpointRow>> {
@@ -78,41 +103,53 @@ pub fn covering(tx: &ReadTx<'_>, ledger_no: i64) -> Result<Option<i64>> {
 
 /// Is one due?
 pub fn is_due(tx: &ReadTx<'_>, now: Millis) -> Result<bool> {
-    let last = newest(tx)?.map(|row| (row.ledger_no, row.at));
+    let last = newest_plain(tx)?.map(|row| (row.ledger_no, row.at));
     Ok(checkpoint::due(last, ledger::head(tx)?.no, now))
 }
 
 /// Makes a checkpoint where one is due; with `at_once` wherever anything was appended since the last. Returns it.
 pub fn take(tx: &WriteTx<'_>, at_once: bool) -> Result<Option<CheckpointRow>> {
     let head = ledger::head(tx)?;
-    let last = newest(tx)?;
-    let seen = last.as_ref().map(|row| (row.ledger_no, row.at));
+    let seen = newest_plain(tx)?.map(|row| (row.ledger_no, row.at));
     let new = seen.map_or(head.no > 0, |(no, _)| head.no > no);
     if !(at_once && new || checkpoint::due(seen, head.no, tx.now())) {
         return Ok(None);
     }
-    insert(tx, last.as_ref(), head.no, false).map(Some)
+    let since = seen.map_or(anchored(tx)?, |(no, _)| no);
+    insert(tx, head.no, since, None).map(Some)
 }
 
-/// Signs that every entry up to `no` may go; the next verification begins behind it.
-pub fn anchor_at(tx: &WriteTx<'_>, no: i64) -> Result<CheckpointRow> {
+/// What an anchor says of the removals it cuts through: [`crate::domain::ledger::Left`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The digest over them; `None` where there are none.
+    pub left: Option<Hash>,
+}
+
+/// Signs that every entry up to `no` may go; the next verification begins behind it. What follows is signed first, where
+/// it is not: so a checkpoint that is no anchor always stays.
+pub fn anchor_at(tx: &WriteTx<'_>, no: i64, cut: Cut) -> Result<CheckpointRow> {
+    take(tx, true)?;
+    insert(tx, no, anchored(tx)?, Some(cut))
+}
+
+/// `since` = the entry counted from; `cut` = it is an anchor.
+fn insert(tx: &WriteTx<'_>, ledger_no: i64, since: i64, cut: Option<Cut>) -> Result<CheckpointRow> {
     let last = newest(tx)?;
-    insert(tx, last.as_ref(), no, true)
-}
-
-fn insert(tx: &WriteTx<'_>, last: Option<&CheckpointRow>, ledger_no: i64, anchor: bool) -> Result<CheckpointRow> {
+    let anchor = cut.is_some();
     let edge = &tx.identity().edge;
     let (seq, hash) = ledger::place(tx, ledger_no)?;
     let made = Checkpoint {
         format: FORMAT.to_owned(),
         edge: edge.id.to_string(),
         epoch: edge.epoch.to_string(),
-        checkpoint_no: last.map_or(0, |row| row.no) + 1,
+        checkpoint_no: last.as_ref().map_or(0, |row| row.no) + 1,
         ledger_no,
         hash: hex(&hash),
         seq,
-        count: (ledger_no - last.map_or(0, |row| row.ledger_no)).max(0),
+        count: (ledger_no - since).max(0),
         anchor,
+        left: cut.and_then(|cut| cut.left).map(|digest| hex(&digest)),
         at: tx.now().rfc3339(),
         key_id: edge.key_id.clone(),
         previous: last.map(|row| row.signed.digest()),
@@ -133,15 +170,19 @@ fn insert(tx: &WriteTx<'_>, last: Option<&CheckpointRow>, ledger_no: i64, anchor
     Ok(row)
 }
 
-/// Removes checkpoints from before the newest anchor, at most `limit`: what they said stands for nothing any more.
-pub fn delete_before_anchor(tx: &WriteTx<'_>, limit: i64) -> Result<usize> {
-    tx.window(|tx| {
+/// Removes checkpoints that say nothing the newest anchor does not, oldest first, at most `limit`; returns how many. One that
+/// signs what follows the anchor's entry stays, and whatever follows it: each names the one before.
+pub fn delete_before_anchor(tx: &WriteTx<'_>, limit: i64) -> Result<i64> {
+    let Some(anchor) = newest_anchor(tx)? else { return Ok(0) };
+    let gone = tx.window(|tx| {
         tx.conn()
             .prepare(
                 "DELETE FROM checkpoints WHERE checkpoint_no IN (SELECT checkpoint_no FROM checkpoints WHERE checkpoint_no < \
-                 (SELECT max(checkpoint_no) FROM checkpoints WHERE anchor = 1) ORDER BY checkpoint_no LIMIT ?1)",
+                 coalesce((SELECT min(checkpoint_no) FROM checkpoints WHERE anchor = 0 AND ledger_no > ?1), ?2) \
+                 AND checkpoint_no < ?2 ORDER BY checkpoint_no LIMIT ?3)",
             )
-            .and_then(|mut s| s.execute([limit]))
+            .and_then(|mut s| s.execute((anchor.ledger_no, anchor.no, limit)))
             .map_err(|e| open::error("removing checkpoints", e))
-    })
+    })?;
+    Ok(i64::try_from(gone).unwrap_or(i64::MAX))
 }

@@ -22,7 +22,7 @@ use crate::store::{ReadTx, WriteTx, departed, disclosure, evidence, ledger, open
 mod effects;
 
 pub(in crate::store) use self::content::{CONTENT, RESOLVED, leaf, leaf_of_row};
-pub use self::content::{FIELDS, contents, unchained};
+pub use self::content::{FIELDS, contents, first_no, unchained};
 
 /// Who took a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,24 +232,37 @@ pub fn of_subject(tx: &ReadTx<'_>, subject: VisitorRef, limit: i64) -> Result<Ve
         .map_err(|e| open::error("reading decisions", e))
 }
 
-/// Every yes of a person that became current, oldest first. One that does not say until when it holds, from before there was
-/// an end, holds `months`.
-pub fn grants(tx: &ReadTx<'_>, subject: VisitorRef, months: u32) -> Result<Vec<Grant>> {
-    let row = |r: &Row<'_>| Ok((r.get::<_, Purposes>(0)?, r.get::<_, Option<Millis>>(1)?, r.get::<_, Millis>(2)?));
-    let found: Vec<(Purposes, Option<Millis>, Millis)> = tx
-        .conn()
+/// A yes that became current.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// To what.
+    pub purposes: Purposes,
+    /// Until when it was said to hold; missing in rows from before there was an end.
+    pub expires: Option<Millis>,
+    /// Corrected time.
+    pub at: Millis,
+    /// The notice's version, or `none`.
+    pub notice: String,
+    /// Language shown.
+    pub language: Option<String>,
+}
+
+/// Every yes of a person that became current, oldest first.
+pub fn given(tx: &ReadTx<'_>, subject: VisitorRef) -> Result<Vec<Given>> {
+    let row = |r: &Row<'_>| {
+        Ok(Given { purposes: r.get(0)?, expires: r.get(1)?, at: r.get(2)?, notice: r.get(3)?, language: r.get(4)? })
+    };
+    tx.conn()
         .prepare_cached(
-            "SELECT purposes, expires_at, corrected_at FROM decisions \
+            "SELECT purposes, expires_at, corrected_at, notice, language FROM decisions \
              WHERE subject_ref = ?1 AND action = 'give' AND current = 1 ORDER BY seq",
         )
         .and_then(|mut s| s.query_map([subject], row)?.collect())
-        .map_err(|e| open::error("reading what was granted", e))?;
-    let grant = |(purposes, expires, at): (Purposes, Option<Millis>, Millis)| Grant {
-        purposes,
-        expires: expires.unwrap_or_else(|| at.months_later(months)),
-    };
-    Ok(found.into_iter().map(grant).collect())
+        .map_err(|e| open::error("reading what was granted", e))
 }
+
+/// Who tells until when each yes of a person holds: `ingest` is handed one, so that it need not know `consent`.
+pub type Grants = fn(&ReadTx<'_>, &crate::domain::site::Seat, VisitorRef) -> Result<Vec<Grant>>;
 
 /// How many decisions there are.
 pub fn count(tx: &ReadTx<'_>) -> Result<i64> {

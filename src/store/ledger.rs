@@ -289,5 +289,6 @@ pub(in crate::store) fn ground(conn: &Connection, now: Millis) -> Result<()> {
     put(EntryKind::Ground, *last, leaf_of_detail(EntryKind::Ground, &detail), Some(&detail))
 }
 
+pub mod fold;
 #[cfg(test)]
 mod tests;

@@ -128,6 +128,20 @@ pub fn first_from(tx: &ReadTx<'_>, site_id: i64) -> Result<Option<Millis>> {
         .map_err(|e| open::error("looking for the first notice", e))
 }
 
+/// Versions of a site that came into force after this one, or will, in that order, each with its time; none where the version
+/// is not known.
+pub fn later(tx: &ReadTx<'_>, site_id: i64, version: &str) -> Result<Vec<(String, Millis)>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT n.version, min(n.valid_from) FROM notices n \
+             JOIN (SELECT max(valid_from) AS at, max(notice_id) AS id FROM notices WHERE site_id = ?1 AND version = ?2) o \
+             WHERE n.site_id = ?1 AND n.version <> ?2 AND (n.valid_from, n.notice_id) > (o.at, o.id) \
+             GROUP BY n.version ORDER BY min(n.valid_from), min(n.notice_id)",
+        )
+        .and_then(|mut s| s.query_map((site_id, version), |r| Ok((r.get(0)?, r.get(1)?)))?.collect())
+        .map_err(|e| open::error("looking for later notices", e))
+}
+
 /// Every notice of a site, oldest first.
 pub fn of_site(tx: &ReadTx<'_>, site_id: i64) -> Result<Vec<NoticeRow>> {
     list(tx, "WHERE n.site_id = ?1 ORDER BY n.notice_id", [site_id])

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Row};
 use crate::base::error::Result;
 use crate::base::id::{ClientId, Seq, VisitorRef, random_bytes};
 use crate::base::time::Millis;
-use crate::domain::consent::Standing;
+use crate::domain::consent::{Purposes, Standing};
 use crate::domain::visitor::{RESTRICTED, Rights, Visitor};
 use crate::store::ages::Range;
 use crate::store::restrictions::HELD_VISITORS;
@@ -319,16 +319,27 @@ pub fn without_visits(tx: &ReadTx<'_>, before: Millis, range: Range, limit: i64)
         .map_err(|e| open::error("finding visitors without visits", e))
 }
 
-/// Visitors behind `after` of whom something granted has lapsed at this time, in their order, at most `limit`. There is no
-/// index: it would cost at every new visitor, and this is asked seldom.
-pub fn lapsed(tx: &ReadTx<'_>, at: Millis, after: i64, limit: i64) -> Result<Vec<Visitor>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM visitors WHERE visitor_id > ?2 AND valid_until <= ?1 ORDER BY visitor_id LIMIT ?3"
-    );
+/// Visitors of a site of whom something granted has lapsed at this time, or may have, the earliest first, at most `limit`.
+pub fn lapsed(tx: &ReadTx<'_>, site_id: i64, at: Millis, limit: i64) -> Result<Vec<Visitor>> {
     tx.conn()
-        .prepare_cached(&sql)
-        .and_then(|mut s| s.query_map((at, after, limit), from_row)?.collect())
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM visitors {LAPSED}"))
+        .and_then(|mut s| s.query_map((site_id, at, limit), from_row)?.collect())
         .map_err(|e| open::error("finding choices that are over", e))
+}
+
+const LAPSED: &str = "WHERE site_id = ?1 AND valid_until <= ?2 ORDER BY valid_until LIMIT ?3";
+
+/// Choices to any of these purposes are looked at again from `at` on; returns how many visitors.
+pub fn end_by(tx: &WriteTx<'_>, site_id: i64, purposes: Purposes, at: Millis) -> Result<usize> {
+    tx.settle()?;
+    let changed = tx.execute(
+        "UPDATE visitors SET valid_until = ?3 WHERE site_id = ?1 AND granted & ?2 <> 0 \
+         AND (valid_until IS NULL OR valid_until > ?3)",
+        (site_id, purposes, at),
+    )?;
+    let mut held = tx.held().borrow_mut();
+    held.visitors.by_key.retain(|(site, _), _| *site != site_id); // written above, and changed behind the cache
+    Ok(changed)
 }
 
 /// Deletes a visitor whose rows are gone.
@@ -344,4 +355,19 @@ pub fn count(tx: &ReadTx<'_>) -> Result<i64> {
     tx.conn()
         .query_row("SELECT count(*) FROM visitors", [], |r| r.get(0))
         .map_err(|e| open::error("counting visitors", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_that_are_over_are_found_by_the_index() {
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        conn.execute_batch(crate::store::migrate::SCHEMA).unwrap();
+        let plan: String = conn
+            .query_row(&format!("EXPLAIN QUERY PLAN SELECT {COLUMNS} FROM visitors {LAPSED}"), (1, 2, 3), |r| r.get(3))
+            .unwrap();
+        assert!(plan.contains("USING INDEX visitors_lapse (site_id=? AND valid_until<?)"), "{plan}");
+    }
 }

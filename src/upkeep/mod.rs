@@ -18,6 +18,7 @@ mod choices;
 mod clock;
 mod counts;
 mod erasures;
+mod fold;
 mod folders;
 pub mod guard;
 pub mod idle;
@@ -59,7 +60,7 @@ struct Care {
 }
 
 /// In this order: the clock is looked at before anything is removed by it.
-const CARES: [Care; 11] = [
+const CARES: [Care; 12] = [
     Care { what: "clock", run: clock::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "visits", run: idle::run, every_seconds: |o, _| o.visits_every_seconds },
     Care { what: "ledger", run: sign::run, every_seconds: |o, _| o.visits_every_seconds },
@@ -70,6 +71,7 @@ const CARES: [Care; 11] = [
     Care { what: "quota", run: quota::run, every_seconds: quota::every_seconds },
     Care { what: "choices", run: choices::run, every_seconds: |_, _| choices::EVERY_SECONDS },
     Care { what: "retention", run: retention::run, every_seconds: |o, _| o.retention_every_seconds },
+    Care { what: "old entries", run: fold::run, every_seconds: |o, _| o.retention_every_seconds },
     // after what removes: the copy loses destroyed keys too
     Care { what: "keys", run: keys::run, every_seconds: |_, _| OFTEN_SECONDS },
 ];
@@ -91,8 +93,8 @@ pub struct Plan {
     pub required: Vec<String>,
 }
 
-/// Writes lapsed choices: the transaction, the row to begin behind, and how many visitors at the most.
-pub type WriteLapses = dyn Fn(&WriteTx<'_>, i64, i64) -> Result<(u64, Option<i64>)> + Send + Sync;
+/// Writes lapsed choices: the transaction, and of how many visitors at the most.
+pub type WriteLapses = dyn Fn(&WriteTx<'_>, i64) -> Result<(u64, bool)> + Send + Sync;
 
 /// What upkeep calls, and the clock nobody can set.
 #[derive(Clone)]
@@ -101,8 +103,10 @@ pub struct Hooks {
     pub kick_forward: Arc<dyn Fn() + Send + Sync>,
     /// Files of targets grow old too: called with the time, once the clock guard lets anything be removed by age.
     pub expire_files: Arc<dyn Fn(Millis) -> Result<i64> + Send + Sync>,
-    /// Writes the lapsed choices of visitors behind a row, at most so many; returns how many, and where to go on.
+    /// Writes the lapsed choices of at most so many visitors; returns how many, and whether there may be more.
     pub write_lapses: Arc<WriteLapses>,
+    /// Verifies the whole ledger: the first fault, where there is one.
+    pub ledger_fault: Arc<dyn Fn() -> Result<Option<String>> + Send + Sync>,
     /// Erasures that are not done go on; returns rows deleted, and what is waited for.
     pub erase: Arc<dyn Fn() -> Result<(u64, String)> + Send + Sync>,
     /// Milliseconds on a clock nobody can set.
@@ -114,7 +118,8 @@ impl Default for Hooks {
         Hooks {
             kick_forward: Arc::new(|| {}),
             expire_files: Arc::new(|_| Ok(0)),
-            write_lapses: Arc::new(|_, _, _| Ok((0, None))),
+            write_lapses: Arc::new(|_, _| Ok((0, false))),
+            ledger_fault: Arc::new(|| Ok(None)),
             erase: Arc::new(|| Ok((0, String::new()))),
             uptime_ms: Arc::new(monotonic_ms),
         }

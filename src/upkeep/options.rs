@@ -14,7 +14,7 @@ pub struct RetentionOptions {
     pub personal_days: u32,
     /// Months that counters stay.
     pub counts_months: u32,
-    /// Months that decisions stay after the visitor's last event: the proof of consent.
+    /// Months that decisions stay after the visitor's last event: the proof of consent; and that an entry of the ledger stays.
     pub ledger_months: u32,
     /// Months that an erased id is remembered, under a keyed hash: what comes late under it is not taken in.
     pub suppression_months: u32,

@@ -24,7 +24,7 @@ const ATTEMPTS_DAYS: u32 = 90;
 const SPOOLED_DAYS: u32 = 7;
 
 /// How long something stays.
-enum Keep {
+pub(in crate::upkeep) enum Keep {
     Months(u32),
     Days(u32),
 }
@@ -40,16 +40,16 @@ impl Keep {
 }
 
 /// One kind of row.
-struct Kind {
-    what: &'static str,
-    keep: fn(&RetentionOptions) -> Keep,
-    oldest: Oldest,
+pub(in crate::upkeep) struct Kind {
+    pub what: &'static str,
+    pub keep: fn(&RetentionOptions) -> Keep,
+    pub oldest: Oldest,
     /// Removes rows older than the time; returns how many.
-    clear: fn(&Round<'_>, Millis) -> Result<i64>,
+    pub clear: fn(&Round<'_>, Millis) -> Result<i64>,
 }
 
 /// Where the oldest one is looked up.
-enum Oldest {
+pub(in crate::upkeep) enum Oldest {
     Rows(fn(&ReadTx<'_>) -> Result<Option<Millis>>),
     Files(&'static [&'static str]),
     /// Depends on what the targets have.
@@ -215,7 +215,7 @@ pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {
 }
 
 /// One kind of row: how many were removed, and whether more are due than one day may remove.
-fn one(round: &Round<'_>, kind: &Kind, now: Millis, confirmed: bool) -> Result<(i64, bool)> {
+pub(in crate::upkeep) fn one(round: &Round<'_>, kind: &Kind, now: Millis, confirmed: bool) -> Result<(i64, bool)> {
     let wanted = (kind.keep)(&round.up.plan().retention).cut(now);
     let Some(oldest) = oldest(round, kind)?.filter(|oldest| *oldest < wanted) else { return Ok((0, false)) };
     let allowance = allowance(round, kind.what, now, oldest)?;

@@ -126,6 +126,29 @@ fn a_changed_purpose_asks_only_for_that() {
 }
 
 #[test]
+fn a_yes_does_not_cover_a_purpose_that_is_told_otherwise_since() {
+    let daemon = Daemon::with(CONFIG);
+    publish(&daemon, "1", FIRST);
+    let page = |visitor: &str| daemon.events(&page_view(visitor)).json()["results"][0]["outcome"].clone();
+    daemon.decide(&give("a", "1", json!({"language": "en"})));
+    assert_eq!(page("a"), "accepted");
+    publish(&daemon, "2", FIRST);
+    assert_eq!(page("a"), "accepted", "another version that says the same");
+    publish(&daemon, "3", "We record which pages are opened, and for how long.");
+    assert_eq!(page("a"), "counted", "nobody agreed to this");
+    let late = daemon.decide(&give("late", "1", json!({"language": "en"})));
+    assert_eq!((late.status, page("late")), (200, json!("counted")), "shown the old notice from a cache");
+    let anew = json!({"visitor": "a", "action": "give", "purposes": ["measure"], "notice": "3"});
+    assert_eq!(daemon.control().send(&post("/v1/consent").json(&anew)).status, 200);
+    let ended = daemon.rows("SELECT purposes, after FROM decisions WHERE action = 'expire'");
+    assert_eq!(ended, [json!([1, 32])], "the ledger says that measure ended, and nothing else");
+    assert_eq!(page("a"), "accepted");
+    let flags = daemon.value("SELECT flags FROM events ORDER BY seq DESC LIMIT 1");
+    assert_eq!(flags, json!(1 | 32), "marketing was not told otherwise: it was not asked about again");
+    assert_eq!(daemon.count("events"), 3, "what was taken while it held stays");
+}
+
+#[test]
 fn after_a_no_nobody_is_asked_again_before_its_time() {
     let daemon = Daemon::with(CONFIG);
     publish(&daemon, "1", FIRST);

@@ -10,7 +10,7 @@ fn site(source: &str) -> Daemon {
 }
 
 fn grant() -> Value {
-    json!({"action": "give", "purposes": ["measure", "share"], "method": "staff_entry", "notice": "none"})
+    json!({"action": "give", "purposes": ["measure", "share"], "method": "staff_standalone", "notice": "none"})
 }
 
 /// The three ways in which a decision may come along with an event of this visitor.
@@ -33,7 +33,7 @@ fn a_sender_attaches_a_decision_by_header_envelope_or_event() {
         assert_eq!(answer.outcomes(200), ["accepted"], "{way}: {answer:?}");
     }
     let decisions = daemon.rows("SELECT DISTINCT action, purposes, method, actor, notice, current FROM decisions");
-    assert_eq!(decisions, [json!(["give", 17, "staff_entry", "sender", "none", 1])]);
+    assert_eq!(decisions, [json!(["give", 17, "staff_standalone", "sender", "none", 1])]);
     let rows = "SELECT e.flags, d.seq < e.seq FROM events e JOIN decisions d ON d.seq = e.consent_seq";
     assert_eq!(daemon.rows(rows), vec![json!([17, 1]); 3], "each event rests on the decision it brought");
 }

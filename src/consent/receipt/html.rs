@@ -7,8 +7,9 @@ use crate::base::digest::sha256;
 use crate::base::text::{escape_html, hex};
 use crate::base::time::Millis;
 use crate::consent::page::{basis_text, say, whole};
-use crate::consent::receipt::{Form, Receipt, Signed};
+use crate::consent::receipt::{Form, Receipt, Signed, Told, same_language};
 use crate::domain::consent::LawfulBasis;
+use crate::store::notices::ELSEWHERE;
 
 /// White modules around a QR code.
 const QUIET: i32 = 4;
@@ -16,7 +17,8 @@ const QUIET: i32 = 4;
 /// The page; `signed` = the signed DPV form, whose proof is printed at the end.
 pub fn page(receipt: &Receipt, signed: Option<&Signed>) -> String {
     let l = receipt.language.as_str();
-    let mut body = facts(receipt, l);
+    let mut body = receipt.wished.as_deref().map(fallback).unwrap_or_default();
+    body.push_str(&facts(receipt, l));
     body.push_str(&purposes(receipt, l));
     body.push_str(&control(receipt, l));
     if let Some(code) = &receipt.code {
@@ -31,6 +33,15 @@ pub fn page(receipt: &Receipt, signed: Option<&Signed>) -> String {
     proof.push_str(&format!("<br>\nLedger {} {}", receipt.row.ledger_no, hex(&receipt.row.hash)));
     body.push_str(&format!("<p class=\"fine\">{proof}</p>\n"));
     whole(l, say(l, "Receipt for your privacy choice", "Beleg für Ihre Entscheidung zum Datenschutz"), &body)
+}
+
+/// Said first where there is no page in the person's language.
+fn fallback(wished: &str) -> String {
+    format!(
+        "<p class=\"fine\">This page exists in English and German (de), and not in {}. What the notice said stands in the language \
+         it was shown in.</p>\n",
+        escape_html(wished)
+    )
 }
 
 /// A time for people, in UTC.
@@ -54,12 +65,26 @@ fn facts(receipt: &Receipt, l: &str) -> String {
         "banner_accept" | "banner_refuse" | "banner_custom" => say(l, "on the banner", "im Banner"),
         "settings" => say(l, "in the privacy settings", "in den Datenschutz-Einstellungen"),
         "kiosk_touch" => say(l, "at a kiosk", "an einem Terminal"),
-        "staff_entry" | "staff_contract" => say(l, "through our staff", "durch unser Personal"),
+        "staff_standalone" | "staff_entry" => say(l, "through our staff", "durch unser Personal"),
+        "staff_contract" => say(
+            l,
+            "through our staff, within a written contract",
+            "durch unser Personal, in einem schriftlichen Vertrag",
+        ),
         _ => say(l, "through a program", "durch ein Programm"),
     };
     let c = &receipt.controller;
     let who = [&c.name, &c.address, &c.email, &c.phone].into_iter().map(|text| text.trim());
-    let who: Vec<&str> = who.filter(|text| !text.is_empty()).collect();
+    let mut who: Vec<&str> = who.filter(|text| !text.is_empty()).collect();
+    if who.is_empty() {
+        who.push(match receipt.told {
+            Told::Own => say(l, "not told in the notice", "im Hinweis nicht genannt"),
+            Told::Elsewhere => say(l, "named in the notice", "im Hinweis genannt"),
+            Told::Nowhere => {
+                say(l, "not recorded: there was no notice yet", "nicht festgehalten: es gab noch keinen Hinweis")
+            }
+        });
+    }
     let until = row.expires.map(time).unwrap_or_default();
     let mut out = format!("<p><strong>{decided}</strong></p>\n<dl>\n");
     out.push_str(&pair(say(l, "When", "Wann"), &time(row.corrected)));
@@ -79,13 +104,17 @@ fn purposes(receipt: &Receipt, l: &str) -> String {
         say(l, "Purpose", "Zweck"),
         say(l, "Your choice", "Ihre Entscheidung")
     );
+    // the notice's own words, marked where they are in another language than the page
+    let shown = receipt.notice.as_ref().map(|notice| notice.language.as_str()).filter(|tag| *tag != ELSEWHERE);
+    let other =
+        shown.filter(|tag| !same_language(tag, l)).map(|tag| format!(" lang=\"{}\"", escape_html(tag))).unwrap_or_default();
     for p in &receipt.purposes {
         let choice = match (p.basis == LawfulBasis::Consent, p.granted) {
             (true, true) => say(l, "yes", "ja").to_owned(),
             (true, false) => say(l, "no", "nein").to_owned(),
             (false, _) => format!("{} {}", say(l, "on the basis of", "auf der Grundlage von"), basis_text(l, p.basis)),
         };
-        out.push_str(&format!("<tr><td>{}</td><td>{}</td></tr>\n", escape_html(&p.title), escape_html(&choice)));
+        out.push_str(&format!("<tr><td{other}>{}</td><td>{}</td></tr>\n", escape_html(&p.title), escape_html(&choice)));
     }
     out.push_str("</table>\n");
     if !receipt.recipients.is_empty() {

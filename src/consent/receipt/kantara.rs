@@ -22,7 +22,7 @@ impl Receipt {
             "language": self.notice_language(),
             "piiPrincipalId": row.subject_ref.to_string(),
             "piiControllers": [{
-                "piiController": c.name,
+                "piiController": if c.name.trim().is_empty() { self.told.instead() } else { c.name.as_str() },
                 "onBehalf": false,
                 "contact": c.dpo,
                 "address": {"streetAddress": c.address},

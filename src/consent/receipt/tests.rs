@@ -40,6 +40,11 @@ fn notice() -> Notice {
     draft.notices().unwrap().remove(0)
 }
 
+fn told(p: &crate::domain::notice::ToldPurpose) -> TakenPurpose {
+    let (title, text) = (p.title.clone(), p.text.clone());
+    TakenPurpose { name: p.name.clone(), basis: p.basis, title, text, granted: p.name == "measure" }
+}
+
 /// A receipt of fixed values.
 fn receipt(method: &str) -> Receipt {
     let notice = notice();
@@ -80,13 +85,6 @@ fn receipt(method: &str) -> Receipt {
         prev: [8; 32],
         hash: [9; 32],
     };
-    let told = |p: &crate::domain::notice::ToldPurpose| TakenPurpose {
-        name: p.name.clone(),
-        basis: p.basis,
-        title: p.title.clone(),
-        text: p.text.clone(),
-        granted: p.name == "measure",
-    };
     Receipt {
         site: "shop".to_owned(),
         edge: "01".repeat(16),
@@ -95,7 +93,9 @@ fn receipt(method: &str) -> Receipt {
         recipients: notice.recipients.clone(),
         purposes: notice.purposes.iter().map(told).collect(),
         language: "en".to_owned(),
-        months: (13, 36),
+        wished: None,
+        told: Told::Own,
+        retention: notice.retention.clone(),
         opening: Some(Opening { nonce, json }),
         code: (method == "kiosk_touch").then(|| Code::of(&HashKey::new(&[1; 32]), &row.salt.0, row.seq.0)),
         notice: Some(NoticeRow {
@@ -177,4 +177,35 @@ fn a_code_stands_on_a_kiosks_receipt_only() {
         let bytes = kiosk.render(form);
         assert!(!String::from_utf8(bytes).unwrap().contains(&code), "who reads a record must not be able to act");
     }
+}
+
+#[test]
+fn a_page_in_another_language_says_so_and_marks_the_notices_words() {
+    let mut french = receipt("banner_accept");
+    assert!(!page(&french, None).contains("exists in English"));
+    french.wished = Some("fr".to_owned());
+    french.notice.as_mut().unwrap().language = "fr".to_owned();
+    let html = page(&french, None);
+    assert!(
+        html.contains("<html lang=\"en\">") && html.contains("not in fr") && html.contains("<td lang=\"fr\">"),
+        "{html}"
+    );
+}
+
+#[test]
+fn before_a_notice_a_receipt_says_that_nothing_was_told() {
+    let mut early = receipt("staff_contract");
+    (early.told, early.notice, early.controller) = (Told::Nowhere, None, Controller::default());
+    (early.retention, early.recipients) = (String::new(), Vec::new());
+    let dpv = early.dpv();
+    for text in [
+        &dpv["dpv:hasDataController"]["dct:title"],
+        &dpv["dpv:hasStorageCondition"]["dpv:hasLocation"],
+        &dpv["dpv:hasStorageCondition"]["dpv:hasDuration"],
+        &early.kantara()["piiControllers"][0]["piiController"],
+    ] {
+        assert!(text.as_str().unwrap().starts_with("not recorded"), "{text}");
+    }
+    let html = page(&early, None);
+    assert!(html.contains("there was no notice yet") && html.contains("within a written contract"), "{html}");
 }

@@ -29,7 +29,7 @@ fn ledger(world: &World) -> Vec<(String, String, Purposes, Purposes)> {
 
 fn write_due(world: &World) -> u64 {
     let seats = world.ingest().seats().to_vec();
-    world.write(move |tx| lapse::write_due(tx, &seats, 0, 100)).written
+    world.write(move |tx| lapse::write_due(tx, &seats, 100)).written
 }
 
 #[test]
@@ -115,4 +115,20 @@ fn a_no_never_turns_into_a_yes_by_its_age() {
     world.clock.set(end().months_later(12));
     assert_eq!(fate(&world, "/"), (Fate::Counted, Some(Refusal::Denied)));
     assert_eq!(write_due(&world), 0);
+}
+
+#[test]
+fn what_is_due_is_found_in_steps_of_any_size() {
+    let world = World::new();
+    for key in ["a", "b", "c"] {
+        world.give(key, MEASURE);
+    }
+    world.clock.set(end());
+    let seats = world.ingest().seats().to_vec();
+    let step = move || {
+        let seats = seats.clone();
+        let looked = world.write(move |tx| lapse::write_due(tx, &seats, 2));
+        (looked.written, looked.more)
+    };
+    assert_eq!([step(), step(), step()], [(2, true), (1, false), (0, false)]);
 }

@@ -181,6 +181,7 @@ fn checkpoint() -> String {
         seq: 21,
         count: 3,
         anchor: false,
+        left: None,
         at: at(29).rfc3339(),
         key_id: key_id(&key.public()),
         previous: None,

@@ -100,3 +100,12 @@ pub fn unchained(tx: &ReadTx<'_>) -> Result<Option<i64>> {
         )
         .map_err(|e| open::error("looking for decisions outside the ledger", e))
 }
+
+/// The number in the ledger of the oldest decision whose content is kept; `None` where none is.
+pub fn first_no(tx: &ReadTx<'_>) -> Result<Option<i64>> {
+    // numbers of the ledger rise with those of the one counter: a trigger sees to it
+    tx.conn()
+        .prepare_cached("SELECT ledger_no FROM decisions ORDER BY seq LIMIT 1")
+        .and_then(|mut s| s.query_row([], |r| r.get(0)).optional())
+        .map_err(|e| open::error("reading the oldest decision", e))
+}

@@ -91,6 +91,7 @@ CREATE TRIGGER ledger_follow BEFORE INSERT ON ledger
 CREATE TRIGGER ledger_stay BEFORE UPDATE ON ledger BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER ledger_leave BEFORE DELETE ON ledger
   WHEN OLD.ledger_no > (SELECT coalesce(max(c.ledger_no), 0) FROM checkpoints c WHERE c.anchor = 1)
+    OR EXISTS (SELECT 1 FROM decisions d WHERE d.seq = OLD.seq AND d.ledger_no = OLD.ledger_no)
   BEGIN SELECT RAISE(ABORT, 'no anchor stands for this entry of the ledger'); END;
 
 CREATE TABLE cleared (
@@ -114,6 +115,7 @@ CREATE TABLE checkpoints (
   signed        TEXT    NOT NULL,
   signature     BLOB    NOT NULL CHECK (length(signature) = 64)
 ) STRICT;
+CREATE INDEX checkpoints_anchor ON checkpoints (ledger_no) WHERE anchor = 1;
 CREATE TRIGGER checkpoints_follow BEFORE INSERT ON checkpoints
   WHEN NEW.checkpoint_no <> (SELECT coalesce(max(c.checkpoint_no), 0) + 1 FROM checkpoints c)
     OR NEW.ledger_no > (SELECT coalesce(max(l.ledger_no), 0) FROM ledger l)
@@ -382,6 +384,7 @@ INSERT INTO visitors SELECT v.*,
     FROM decisions d WHERE d.subject_ref = v.visitor_ref AND d.action = 'give' AND d.current = 1) END
   FROM visitors_before v;
 DROP TABLE visitors_before;
+CREATE INDEX visitors_lapse ON visitors (site_id, valid_until) WHERE valid_until IS NOT NULL;
 CREATE TABLE requests (
   request_id        BLOB    PRIMARY KEY CHECK (length(request_id) = 16),
   kind              TEXT    NOT NULL CHECK (kind IN ('access', 'rectify', 'erase', 'restrict', 'object', 'portability')),
