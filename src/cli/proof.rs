@@ -24,6 +24,9 @@ pub struct Verify {
     /// A checkpoint kept elsewhere: a line of the consent lane, or what `wayside consent checkpoint --json` printed.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// A receipt in the form json, its signature beside it in FILE.sig; may be given more than once.
+    #[arg(long, value_name = "FILE")]
+    receipt: Vec<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -112,6 +115,17 @@ fn sealed(args: &Prove, context: &mut Context) -> Result<u8> {
     Ok(0)
 }
 
+/// A receipt on the disk, with its signature beside it.
+fn receipt(path: &std::path::Path, context: &Context, out: &mut verify::Verified) -> Result<()> {
+    let beside = PathBuf::from(format!("{}.sig", path.display()));
+    let failed = |path: &std::path::Path, e| io(format_args!("reading {}", path.display()), e);
+    let bytes = std::fs::read(path).map_err(|e| failed(path, e))?;
+    let proof = std::fs::read_to_string(&beside).map_err(|e| failed(&beside, e))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let kept = verify::Kept { name: &name, bytes: &bytes, proof: &proof };
+    verify::receipt(&context.data_dir, READ_MS_MAX, &kept, out)
+}
+
 /// Verifies the ledger; the exit code tells what kind of fault was found.
 pub fn verify(args: &Verify, context: &mut Context) -> Result<u8> {
     let against = match &args.against {
@@ -127,7 +141,10 @@ pub fn verify(args: &Verify, context: &mut Context) -> Result<u8> {
         progress.at(done, all, &mut **err)
     });
     progress.end();
-    let verified = verified?;
+    let mut verified = verified?;
+    for path in &args.receipt {
+        receipt(path, context, &mut verified)?;
+    }
     if args.json {
         context.output.json(&verified)?;
         return Ok(verified.exit_code());

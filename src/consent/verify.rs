@@ -19,8 +19,10 @@ use crate::store::edge::{Edge, KnownKey};
 use crate::store::ledger::{EraseDetail, Found};
 use crate::store::{ReadTx, Reading, checkpoints, decisions, erasures, ledger, notices, sites};
 
+mod receipt;
 mod walk;
 
+pub use self::receipt::{Kept, receipt};
 use self::walk::Walk;
 
 /// Entries read in one snapshot.
@@ -93,6 +95,11 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// Puts the gravest first.
+    fn sort(&mut self) {
+        self.faults.sort_by_key(|fault| (fault.kind, fault.ledger_no));
+    }
+
     fn finds(&mut self, kind: FaultKind, ledger_no: i64, what: impl Into<String>) {
         self.fault_count += 1;
         if self.faults.len() < FAULTS_MAX {
@@ -165,7 +172,7 @@ pub fn run(source: &Reading, keys: &[KnownKey], against: Option<&Signed>, progre
     if let Some(signed) = against {
         compare(source, keys, signed, &walk.restores, &mut out)?;
     }
-    out.faults.sort_by_key(|fault| (fault.kind, fault.ledger_no));
+    out.sort();
     Ok(out)
 }
 
