@@ -96,7 +96,7 @@ fn decide(
             id: None,
             action,
             purposes: Purposes::NONE,
-            method: Method::StaffEntry,
+            method: Method::StaffStandalone,
             notice: "none".to_owned(),
             notice_digest: None,
             evidence: Evidence::default(),

@@ -98,7 +98,7 @@ fn a_sealed_proof_is_compared_with_the_ledger_as_it_is_now() {
         visitors::each(tx, |_, _, _, reference| found = Some(reference)).map(|()| found.unwrap())
     });
     let subject = subject.unwrap();
-    store.pen().call(move |tx| proofs::take_away(tx, subject, &options)).unwrap();
+    store.pen().call(move |tx| proofs::take_away(tx, subject, &options, 1_000)).unwrap();
     let sealed = proofs::ask(&store, "operator", "a complaint").unwrap();
     let sealed: Vec<Value> = sealed.iter().map(|proof| serde_json::to_value(proof).unwrap()).collect();
     let mut opened = proofs::open(&key.secret_text(), &sealed).unwrap();

@@ -106,8 +106,10 @@ fn purposes(receipt: &Receipt, l: &str) -> String {
     );
     // the notice's own words, marked where they are in another language than the page
     let shown = receipt.notice.as_ref().map(|notice| notice.language.as_str()).filter(|tag| *tag != ELSEWHERE);
-    let other =
-        shown.filter(|tag| !same_language(tag, l)).map(|tag| format!(" lang=\"{}\"", escape_html(tag))).unwrap_or_default();
+    let other = shown
+        .filter(|tag| !same_language(tag, l))
+        .map(|tag| format!(" lang=\"{}\"", escape_html(tag)))
+        .unwrap_or_default();
     for p in &receipt.purposes {
         let choice = match (p.basis == LawfulBasis::Consent, p.granted) {
             (true, true) => say(l, "yes", "ja").to_owned(),

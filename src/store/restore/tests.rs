@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::base::id::{ClientId, Seq};
+use crate::base::id::{ClientId, Seq, VisitorRef};
 use crate::base::time::{DAY_MS, ManualClock};
 use crate::domain::consent::{self, Action, BasisTable, Decision, Evidence, Method, Purposes, Signals};
 use crate::domain::visitor::{Visitor, id_hash};
