@@ -90,6 +90,8 @@ fn recipe(conn: &Connection, cache_kib: i64) -> Result<()> {
         conn.pragma_update(None, "foreign_keys", "ON")?;
         conn.pragma_update(None, "trusted_schema", "OFF")?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        // plans must not look at bound values: else SQLite prepares anew whatever may use a partial index, at every run
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.pragma_update(None, "cache_size", -cache_kib)?;
         conn.pragma_update(None, "wal_autocheckpoint", 2000)?;
         conn.pragma_update(None, "journal_size_limit", 16 << 20)?;
