@@ -65,6 +65,14 @@ pub fn kind(name: &str) -> Option<Kind> {
     TRAITS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
 }
 
+/// Typed traits that as attributes are most often about a thing: a shop's department, a listed company and its industry.
+const OF_THINGS: [&str; 3] = ["department", "company", "industry"];
+
+/// Is an attribute of that name about a person, whatever event it comes with?
+fn is_personal_name(name: &str) -> bool {
+    kind(name).is_some() && !OF_THINGS.contains(&name)
+}
+
 /// Fields that need the right to `personal`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Personal {
@@ -136,6 +144,20 @@ impl Personal {
             }
         }
         Ok(())
+    }
+
+    /// Takes out of an event's attributes what is a trait by its name, `email` or `cellPhone`: whoever sends it there sends a trait all
+    /// the same. It is kept, sealed or withheld as one; a value that is none of its kind is no reason to lose the event.
+    pub fn claim(&mut self, attributes: &mut Vec<Attribute>) {
+        for at in (0..attributes.len()).rev() {
+            if is_personal_name(&attributes[at].name) {
+                let mut one = attributes.remove(at);
+                if let Some(Ok(value)) = kind(&one.name).map(|kind| checked(kind, one.value.trim())) {
+                    one.value = value;
+                }
+                self.traits.push(one);
+            }
+        }
     }
 
     /// Does a trait, a form value or an attribute say that this person is younger than `years` on `today`? A date of birth counts
@@ -210,7 +232,8 @@ pub fn is_repeated(field: &str) -> bool {
 }
 
 /// Under which kind and which spelling a field's value is looked up; `None` for fields that nobody is looked up by. E-mail
-/// addresses of all kinds are one kind, and so are telephone numbers.
+/// addresses of all kinds are one kind, and so are telephone numbers, whole names and postal addresses. Given and family name are
+/// kinds of their own: only both together mean somebody.
 pub fn lookup(field: &str, value: &str) -> Option<(String, String)> {
     let value = value.trim();
     if value.is_empty() {
@@ -219,11 +242,36 @@ pub fn lookup(field: &str, value: &str) -> Option<(String, String)> {
     if is_repeated(field) {
         return Some((field.to_owned(), value.to_owned()));
     }
-    match field.strip_prefix("trait.").and_then(kind) {
+    let name = field.strip_prefix("trait.")?;
+    let written = match name {
+        "displayName" | "name" | "fullName" => Some("name"),
+        "givenName" => Some("given_name"),
+        "familyName" => Some("family_name"),
+        "address" | "street" | "postalAddress" => Some("address"),
+        _ => None,
+    };
+    if let Some(kind) = written {
+        let words = words(value);
+        return (!words.is_empty()).then(|| (kind.to_owned(), words));
+    }
+    match kind(name) {
         Some(Kind::Email) => Some(("email".to_owned(), value.to_lowercase())),
         Some(Kind::Phone) => phone(value).map(|number| ("phone".to_owned(), number)),
         _ => None,
     }
+}
+
+/// A name or an address as it is compared: letters and digits, small, one space between words.
+fn words(text: &str) -> String {
+    let small = text.to_lowercase();
+    small.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The ways to read a whole name as given name and family name, either first.
+pub fn split_names(name: &str) -> Vec<(String, String)> {
+    let words: Vec<&str> = name.split([' ', ',', '\u{a0}']).filter(|word| !word.is_empty()).collect();
+    let cuts = (1..words.len()).map(|at| (words[..at].join(" "), words[at..].join(" ")));
+    cuts.flat_map(|(one, other)| [(one.clone(), other.clone()), (other, one)]).collect()
 }
 
 #[cfg(test)]
@@ -294,15 +342,38 @@ mod tests {
     }
 
     #[test]
+    fn attributes_named_like_traits_are_traits() {
+        let mut personal = trait_of("givenName", "Ann");
+        let sent = [("cellPhone", "+49 30 1234"), ("colour", "blue"), ("company", "ACME"), ("email", "nobody")];
+        let mut attributes: Vec<Attribute> = sent.iter().map(|(name, value)| pair(name, value)).collect();
+        personal.claim(&mut attributes);
+        assert_eq!(attributes, [pair("colour", "blue"), pair("company", "ACME")]);
+        let traits: Vec<(&str, &str)> = personal.traits.iter().map(|t| (t.name.as_str(), t.value.as_str())).collect();
+        assert_eq!(traits, [("givenName", "Ann"), ("email", "nobody"), ("cellPhone", "+49301234")]);
+    }
+
+    #[test]
     fn values_are_looked_up_in_one_spelling() {
         let found = |field: &str, value: &str| lookup(field, value).map(|(kind, value)| format!("{kind}={value}"));
         assert_eq!(found("trait.email", "Ann@Example.org"), found("trait.workEmail", " ann@example.ORG"));
         assert_eq!(found("trait.cellPhone", "+49 30 1"), Some("phone=+49301".to_owned()));
         assert_eq!(found("external_id.crm", "A1"), Some("external_id.crm=A1".to_owned()));
         assert_ne!(found("external_id.crm", "A1"), found("external_id", "A1"));
-        assert_eq!(found("trait.givenName", "Ann"), None);
+        assert_eq!(found("trait.displayName", " ANN  O'Neil"), Some("name=ann o neil".to_owned()));
+        assert_eq!(found("trait.street", "1, Main St."), found("trait.address", "1 main st"));
+        assert_ne!(found("trait.givenName", "Ann"), found("trait.familyName", "Ann"));
+        assert_eq!(found("trait.givenName", " - "), None);
+        assert_eq!(found("trait.middleName", "Ann"), None);
         assert_eq!(found("external_identity", "A1"), None);
         assert_eq!(found("ip", "192.0.2.1"), None);
+    }
+
+    #[test]
+    fn a_whole_name_is_read_in_every_way() {
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        assert_eq!(split_names("Lee, Ann"), [pair("Lee", "Ann"), pair("Ann", "Lee")]);
+        assert_eq!(split_names("Ann van Lee").len(), 4);
+        assert!(split_names("Ann").is_empty());
     }
 
     #[test]

@@ -151,6 +151,7 @@ impl Deriver {
         custom(&mut event, &mut raw, limits)?;
         keep_address(&mut event, origin);
         event.content_hash = content_hash(&event, hash_key);
+        event.personal.claim(&mut event.attributes);
         self.screen(&mut event);
         Ok(event)
     }

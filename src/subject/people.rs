@@ -3,6 +3,7 @@
 
 use crate::base::error::Result;
 use crate::base::id::{ClientId, VisitorRef};
+use crate::domain::personal::split_names;
 use crate::domain::site::Seat;
 use crate::store::requests::Person;
 use crate::store::{ReadTx, identities, personal, queries, visitors};
@@ -85,12 +86,30 @@ pub fn find(tx: &ReadTx<'_>, seats: &[Seat], named: &Named) -> Result<Vec<Person
             if *by == By::ExternalId {
                 out.extend(identities::find_by_key(tx, seat.id, value)?.map(Person::Identity));
             }
-            for field in by.fields() {
+            if *by == By::Name {
+                out.extend(named_in_parts(tx, seat.id, value)?);
+            }
+            for field in by.fields().iter().filter(|field| !PARTS.contains(field)) {
                 out.extend(personal::visitors_with(tx, seat.id, field, value)?.into_iter().map(Person::Visitor));
             }
         }
     }
     out.sort_unstable();
     out.dedup();
+    Ok(out)
+}
+
+/// A given or a family name alone means nobody: it would take in everyone who shares it.
+const PARTS: [&str; 2] = ["trait.givenName", "trait.familyName"];
+
+/// Who told the parts of a whole name.
+fn named_in_parts(tx: &ReadTx<'_>, site_id: i64, name: &str) -> Result<Vec<Person>> {
+    let [given, family] = PARTS;
+    let mut out = Vec::new();
+    for (one, other) in split_names(name) {
+        let also = personal::visitors_with(tx, site_id, family, &other)?;
+        let first = personal::visitors_with(tx, site_id, given, &one)?;
+        out.extend(first.into_iter().filter(|id| also.contains(id)).map(Person::Visitor));
+    }
     Ok(out)
 }

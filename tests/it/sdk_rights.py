@@ -81,6 +81,9 @@ def main():
     out = {}
     found = api.get_gdpr_subjects("EMAIL", MAIL)
     out["subjects"] = [found.total, [one.journey_customer.id for one in found.entities]]
+    out["searches"] = {text: api.get_gdpr_subjects(kind, text).total for kind, text in (
+        ("NAME", "anna EXAMPLE"), ("NAME", "Example, Anna"), ("NAME", "Anna"), ("NAME", "Berta Example"),
+        ("ADDRESS", "1 main st town"), ("ADDRESS", "2 Main St., Town"))}
     export = api.post_gdpr_requests(request("GDPR_EXPORT", subject(VISITOR, MAIL)))
     out["export"] = told(export)
     out["archive"] = download(export.results_url)

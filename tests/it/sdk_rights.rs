@@ -15,7 +15,8 @@ fn the_vendors_sdk_exports_updates_and_deletes() {
     let Some(python) = python() else { return };
     let daemon = Daemon::with("[[site]]\nid = \"shop\"\n");
     daemon.give("cookie-1", &["measure", "personal"]);
-    let told = json!({"traits": {"email": "old@shop.example", "givenName": "Anna"}, "attributes": {"mail": "old@shop.example"}});
+    let traits = json!({"email": "old@shop.example", "givenName": "Anna", "familyName": "Example", "address": "1 Main St., Town"});
+    let told = json!({"traits": traits, "attributes": {"mail": "old@shop.example"}});
     daemon.events(&json!([with(page_view("cookie-1"), told), page_view("cookie-1")]));
     let (id, secret) = make(&daemon, "privacy", "subject");
     let home = tempfile::tempdir().unwrap();
@@ -30,6 +31,12 @@ fn the_vendors_sdk_exports_updates_and_deletes() {
     let seen: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
 
     assert_eq!(seen["subjects"], json!([1, ["cookie-1"]]));
+    let searches = json!({"anna EXAMPLE": 1, "Example, Anna": 1, "Anna": 0, "Berta Example": 0,
+        "1 main st town": 1, "2 Main St., Town": 0});
+    assert_eq!(
+        seen["searches"], searches,
+        "a whole name or an address, however it is written; a part of a name is nobody's"
+    );
     let export = &seen["export"];
     assert_eq!(
         (&export["status"], &export["results"], &export["subject"]),
