@@ -21,7 +21,6 @@ use crate::daemon::desk::Here;
 use crate::daemon::import::{DeskSink, page_view};
 use crate::daemon::{compose, control_socket, facts, named, serve, setup};
 use crate::domain::accesslog::LogLine;
-use crate::domain::denied::DenyList;
 use crate::domain::event::Lane;
 use crate::domain::site::Site;
 use crate::forward::verify::{Looking, Only};
@@ -123,7 +122,6 @@ fn context(config: Config) -> Result<Context> {
         visits: config.visits.clone(),
         root_key_file: config.personal.root_key_file.clone(),
     };
-    let deny = config.personal.deny_list()?;
     let (serving, opening, verifying, restoring) = (config.clone(), config.clone(), config.clone(), config.clone());
     let (end, stop) = Stop::pair();
     Ok(Context {
@@ -134,7 +132,7 @@ fn context(config: Config) -> Result<Context> {
         wal_bytes_max: Some(config.store.wal_bytes_max),
         serve: Box::new(move |out: &mut dyn Write| serve(&serving, out)),
         open_here: Box::new(move || Ok(Box::new(Alone(Some(Here::open(&opening)?))) as Box<dyn Desk>)),
-        import: Box::new(move |request, desk, told| import((&sites, &deny), &stop, request, desk, told)),
+        import: Box::new(move |request, desk, told| import(&sites, &stop, request, desk, told)),
         verify: Box::new(move |request, told| verify(&verifying, request, told)),
         restore: Box::new(move |request| restore(&restoring, request)),
         ..bare(&config)
@@ -162,7 +160,7 @@ impl Drop for Alone {
 }
 
 fn import(
-    (sites, deny): (&[Site], &DenyList),
+    sites: &[Site],
     stop: &Stop,
     request: &ImportRequest,
     desk: &mut dyn Desk,
@@ -176,7 +174,8 @@ fn import(
         Error::invalid(format!("unknown site {:?}", request.options.site)).remedy("name a configured site with --site")
     })?;
     let options = crate::ingest::import::ImportOptions { site: site.id().to_owned(), ..request.options.clone() };
-    let deriver = Deriver::with(deny.clone());
+    // what tells of a special category is left out where the events are stored
+    let deriver = Deriver::default();
     let mut send = |method: &str, target: &str, body: Vec<u8>| desk.send(method, target, &[], body);
     let mut sink = DeskSink { options: &options, send: &mut send, stop };
     let shape = |line: &LogLine<'_>, visitor| page_view(&deriver, site, line, visitor);

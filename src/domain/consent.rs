@@ -293,6 +293,9 @@ pub enum Method {
     /// The choice ran out: written by this program alone.
     #[serde(skip_deserializing)]
     Expiry,
+    /// Somebody told to be a minor: written by this program alone.
+    #[serde(skip_deserializing)]
+    DeclaredMinor,
 }
 
 impl Method {
@@ -309,6 +312,7 @@ impl Method {
             Method::Api => "api",
             Method::BrowserSignal => "browser_signal",
             Method::Expiry => "expiry",
+            Method::DeclaredMinor => "declared_minor",
         }
     }
 }

@@ -8,9 +8,12 @@ use crate::base::time::{Date, Millis};
 use crate::domain::attributes;
 use crate::domain::choice;
 use crate::domain::clock::{self, ClockState};
-use crate::domain::consent::{Ask, Denial, Purposes, Refusal, Signals, Standing, Verdict, WithoutConsent};
+use crate::domain::consent::{
+    Action, Ask, Decision, Denial, Evidence, Method, Purposes, Refusal, Signals, Standing, Verdict, WithoutConsent,
+};
 use crate::domain::count::Cell;
 use crate::domain::event::{Act, Event, Fate};
+use crate::domain::notice::NONE;
 use crate::domain::referrer::Referrer;
 use crate::domain::site::Seat;
 use crate::domain::stored::EventRow;
@@ -315,10 +318,7 @@ impl Kept<'_, '_> {
         visitor.last_seen = visitor.last_seen.max(self.from.received);
         visitor.event_count += 1;
         visitor.rights = self.rights;
-        if self.minor {
-            // stays until a decision grants it, as a parent may (GDPR Art. 8)
-            visitor.standing.denied = visitor.standing.denied.with(Purposes::BY_MINORITY);
-        }
+        let narrowed = self.minor && !visitor.standing.denied.has(Purposes::BY_MINORITY);
         let (mut visit, new_visit) = stay::find_or_open(self, &mut visitor, seq)?;
         let withheld = self.withheld();
         if new_visitor {
@@ -333,12 +333,16 @@ impl Kept<'_, '_> {
         }
         let page_id = stay::pages(self, &mut visitor, &mut visit, seq)?;
         let session_id = stay::sessions(self, &visitor, &mut visit, seq)?;
+        tallies::add(tx, "denied.fields", i64::try_from(self.ev.denied.len()).unwrap_or(0))?;
         self.keep_personal(&visitor, seq)?;
         events::insert(tx, self.row(seq, &visit, page_id, session_id, &withheld));
         let token = new_visitor.then(|| visitor::token(&tx.identity().hash_key, self.seat.site.id(), &visitor.key));
         visitors::keep(tx, visitor);
         let told = self.from.visit_told.then(|| Box::new(visit.clone()));
         visits::keep(tx, visit, &self.rules.visits, false);
+        if narrowed {
+            self.refuse_for_a_minor()?;
+        }
         Ok(Outcome {
             event_id: Some(self.id.clone()),
             seq: Some(seq),
@@ -349,6 +353,35 @@ impl Kept<'_, '_> {
             new_visitor,
             ..Outcome::of(Fate::Accepted)
         })
+    }
+
+    /// Who tells to be a minor loses what nobody may do with one, until a decision grants it, as a parent may (GDPR Art. 8). The
+    /// ledger says when and why; what was taken in before loses it too.
+    fn refuse_for_a_minor(&self) -> Result<()> {
+        let Some(key) = &self.ev.visitor else { return Ok(()) };
+        let decision = Decision {
+            id: None,
+            action: Action::Refuse,
+            purposes: Purposes::BY_MINORITY,
+            method: Method::DeclaredMinor,
+            notice: NONE.to_owned(),
+            notice_digest: None,
+            evidence: Evidence::default(),
+            language: None,
+            // it says nothing about a signal: what the decision before said stays so
+            signal_shown: visitors::take(self.tx, self.seat.id, key)?.is_some_and(|v| v.standing.signal_shown),
+            client_at: None,
+            sent_at: None,
+        };
+        let asked =
+            Asked { actor: Actor::System, token: None, signals: self.from.signals, received: self.from.received };
+        (self.rules.recorder)(self.tx, self.seat, key, &decision, &asked)?;
+        // also what a contract calls for: no decision takes that away
+        if let Some(mut visitor) = visitors::take(self.tx, self.seat.id, key)? {
+            visitor.standing.denied = visitor.standing.denied.with(Purposes::BY_MINORITY);
+            visitors::keep(self.tx, visitor);
+        }
+        Ok(())
     }
 
     /// May personal fields of this event be kept?
@@ -381,7 +414,6 @@ impl Kept<'_, '_> {
         if !self.personal_kept() {
             return Ok(());
         }
-        tallies::add(self.tx, "denied.fields", i64::try_from(self.ev.denied.len()).unwrap_or(0))?;
         let of = personal::Of { seq, site_id: self.seat.id, visitor_id: visitor.id, at: self.from.received };
         personal::insert(self.tx, of, &self.ev.personal.as_fields())
     }

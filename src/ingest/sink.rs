@@ -74,6 +74,9 @@ impl Ingest {
     ) -> Result<()> {
         let seat = self.seat(batch.site.as_deref())?.clone();
         let rules = self.rules.clone();
+        let mut batch = batch;
+        // here and not where the source is read: what is left out is counted and named in the row as of any event
+        batch.events.iter_mut().for_each(|event| self.deriver.screen(event));
         let batch = Arc::new(batch);
         let from = From { received, signals: Signals::default(), actor: Actor::Operator, visit_told: false };
         self.store.pen().submit(

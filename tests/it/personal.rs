@@ -161,13 +161,44 @@ fn a_declared_minor_gets_no_profile_until_a_decision_grants_it() {
     assert_eq!(flags(), json!(0b11), "the event that tells it");
     view("e-3", json!({}));
     assert_eq!(flags(), json!(0b11), "and those that follow");
+    let why = daemon.rows("SELECT action, method, actor, purposes FROM decisions WHERE actor = 'system'");
+    assert_eq!(why, [json!(["refuse", "declared_minor", "system", 0b110_1100])], "the ledger says why, once");
     let parent = json!({"visitor": "v", "action": "give", "purposes": ["profile"], "visitorToken": token});
     assert_eq!(daemon.decide(&parent).status, 200);
     view("e-4", json!({}));
     assert_eq!(flags(), json!(0b111));
+    let verified = std::process::Command::new(env!("CARGO_BIN_EXE_wayside"))
+        .args(["--data-dir", daemon.home.data().to_str().unwrap(), "consent", "verify"])
+        .status();
+    assert!(verified.unwrap().success());
 
     let ignored = Daemon::with("[personal]\nminors = \"ignore\"\n");
     ignored.give("v", &["measure", "profile"]);
     ignored.events(&json!({"name": "noted", "visitor": "v", "traits": {"age": "9"}}));
     assert_eq!(ignored.value("SELECT flags FROM events"), json!(0b101));
+}
+
+#[test]
+fn an_attribute_named_like_a_trait_is_kept_as_one_or_not_at_all() {
+    let daemon = Daemon::plain();
+    daemon.give("a", &["measure", "personal"]);
+    daemon.give("b", &["measure"]);
+    let sent = |visitor: &str| {
+        let told = json!({"email": "clear@mail.example", "cellPhone": "+49 30 998877", "colour": "red"});
+        let answer = daemon.events(&with(json!({"name": "noted", "visitor": visitor}), json!({"attributes": told})));
+        answer.first()["withheld"].clone()
+    };
+    assert_eq!(sent("a"), Value::Null);
+    assert_eq!(sent("b"), json!(["traits"]), "and the sender is told");
+    let kept = daemon.rows("SELECT attributes FROM events");
+    assert_eq!(kept, [json!(["{\"colour\":\"red\"}"]), json!(["{\"colour\":\"red\"}"])]);
+    let fields = daemon.rows("SELECT field FROM personal ORDER BY field");
+    assert_eq!(fields, [json!(["trait.cellPhone"]), json!(["trait.email"])]);
+    let home = daemon.stop();
+    for name in ["wayside.db", "wayside.db-wal"] {
+        let bytes = std::fs::read(home.data().join(name)).unwrap_or_default();
+        for value in ["clear@mail.example", "+4930998877", "998877"] {
+            assert!(!bytes.windows(value.len()).any(|w| w == value.as_bytes()), "{value} lies in {name}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::domain::clock::ClockState;
 use crate::domain::consent::{LawfulBasis, Purposes};
 use crate::domain::event::Event;
 use crate::ingest::sink::{ImportBatch, ImportFate, Mark};
+use crate::store::tallies;
 
 const HEAD: &[u8] = b"the first bytes of a log";
 
@@ -107,4 +108,17 @@ fn a_visitor_who_refused_is_not_imported_under_any_basis_that_can_be_objected_to
     world.withdraw("a", Purposes::NONE);
     let fates = take(&world, batch(None, mark(100, 1), views("a", [0]))).unwrap();
     assert!(fates[0].counted);
+}
+
+#[test]
+fn what_is_left_out_of_imported_events_is_counted_and_named() {
+    let world = World::new();
+    let mut events = views("a", [0, 5]);
+    events[0].page.title = Some("Clinic for diabetes".to_owned());
+    assert!(take(&world, batch(None, mark(100, 2), events)).unwrap().iter().all(|fate| fate.accepted));
+    let withheld: Vec<Option<String>> =
+        world.events(&world.visit("a")).into_iter().map(|event| event.withheld).collect();
+    assert_eq!(withheld, [Some("title".to_owned()), None]);
+    let told = world.store().read(tallies::all).unwrap();
+    assert!(told.contains(&("denied.fields".to_owned(), 1)), "{told:?}");
 }
