@@ -3,19 +3,23 @@
 //! `rectification` line tells upstream. Must never keep the old value, nor touch a row outside the scope.
 //! Invariant: a corrected row has no right the old one had lost: what a floor covers stays covered under the new number.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::base::error::Result;
 use crate::base::id::{Salt, Seq};
 use crate::base::time::Millis;
 use crate::domain::body::RectificationBody;
+use crate::domain::correction;
 use crate::domain::event::Lane;
 use crate::domain::line::{HoleReason, LineKind};
 use crate::domain::visitor::{Rights, Visitor};
 use crate::store::events::Successor;
 use crate::store::frozen::FrozenRow;
 use crate::store::personal::{Field, Of};
-use crate::store::{Store, WriteTx, events, floors, frozen, holes, personal, visits};
+use crate::store::queries::FoundEvent;
+use crate::store::{Store, WriteTx, ages, events, floors, frozen, holes, personal, visits};
 use crate::subject::people::By;
 use crate::subject::scope::Scope;
 
@@ -48,7 +52,7 @@ pub struct Corrected {
 
 impl Term {
     fn matches(&self, value: &str) -> bool {
-        value.trim().to_lowercase() == self.existing.trim().to_lowercase()
+        correction::same(value, &self.existing)
     }
 
     fn of_field(&self, field: &Field) -> bool {
@@ -79,6 +83,67 @@ fn corrected(attributes: &str, terms: &[Term]) -> Option<String> {
     changed.then(|| Value::Object(map).to_string())
 }
 
+/// What an event is to show instead; `None` = as before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Anew {
+    attributes: Option<String>,
+    url: Option<String>,
+    title: Option<String>,
+    search_query: Option<String>,
+}
+
+impl Anew {
+    fn of(found: &FoundEvent, terms: &[Term]) -> Anew {
+        let event = &found.event;
+        // of the event that entered a page the page's address and title are its own
+        let entered = event.page_id == Some(event.seq.0);
+        let own = |of_event: &Option<String>, of_page: &Option<String>| {
+            if entered { of_page.clone() } else { of_event.clone() }
+        };
+        let (url, title) = (own(&event.url, &found.page_url), own(&event.title, &found.page_title));
+        Anew {
+            attributes: event.attributes.as_deref().and_then(|kept| corrected(kept, terms)),
+            url: url.and_then(|url| each(&url, "url", terms, correction::in_url)),
+            title: title.and_then(|title| each(&title, "title", terms, correction::in_text)),
+            search_query: event
+                .search_query
+                .as_deref()
+                .and_then(|q| each(q, "searchQuery", terms, correction::in_text)),
+        }
+    }
+
+    fn is_any(&self) -> bool {
+        *self != Anew::default()
+    }
+
+    /// Does it change what its visit shows?
+    fn is_shown_by_visit(&self) -> bool {
+        self.url.is_some() || self.title.is_some() || self.search_query.is_some()
+    }
+}
+
+/// A text with every term in it corrected, as `place` finds them; `None` where none was wrong.
+fn each(text: &str, field: &str, terms: &[Term], place: fn(&str, &str, &str) -> Option<String>) -> Option<String> {
+    let mut out: Option<String> = None;
+    for term in terms.iter().filter(|term| term.field.as_ref().is_none_or(|only| only == field)) {
+        out = place(out.as_deref().unwrap_or(text), &term.existing, &term.updated).or(out);
+    }
+    out
+}
+
+/// The searches of a visit with the right values; `None` where none was wrong.
+fn searches(kept: &str, terms: &[Term]) -> Option<String> {
+    let mut list: Vec<String> = serde_json::from_str(kept).ok()?;
+    let mut changed = false;
+    for one in &mut list {
+        if let Some(new) = each(one, "searchQuery", terms, correction::in_text) {
+            *one = new;
+            changed = true;
+        }
+    }
+    changed.then(|| Value::from(list).to_string())
+}
+
 /// Corrects every value the terms name within the scope. Errors: `Busy`, `Storage`; what was corrected by then stays so, and a
 /// second run goes on.
 pub fn run(store: &Store, scope: &Scope, terms: &[Term]) -> Result<Corrected> {
@@ -103,13 +168,19 @@ pub fn run(store: &Store, scope: &Scope, terms: &[Term]) -> Result<Corrected> {
                 Ok(n)
             })?;
         }
-        let lines = of.visits.iter().flat_map(|visit| &visit.events).filter_map(|found| {
-            corrected(found.event.attributes.as_deref()?, terms).map(|attributes| (found.event.seq, attributes))
+        // what a floor or a restriction covers has no new number: under it, it would leave and be read again
+        let open = |found: &&FoundEvent| {
+            let above = found.event.seq > of.visitor.measure_floor && found.event.visit_id > of.visitor.measure_floor.0;
+            above && !of.visitor.standing.restricted
+        };
+        let lines = of.visits.iter().flat_map(|visit| &visit.events).filter(open).filter_map(|found| {
+            let anew = Anew::of(found, terms);
+            anew.is_any().then_some((found.event.seq, anew))
         });
-        let lines: Vec<(Seq, String)> = lines.collect();
+        let lines: Vec<(Seq, Anew)> = lines.collect();
         for step in lines.chunks(STEP) {
-            let (step, visitor) = (step.to_vec(), of.visitor.clone());
-            let (n, told) = store.pen().call(move |tx| supersede(tx, &visitor, &step))?;
+            let (step, visitor, terms) = (step.to_vec(), of.visitor.clone(), terms.to_vec());
+            let (n, told) = store.pen().call(move |tx| supersede(tx, &visitor, &step, &terms))?;
             sum.events += n;
             sum.told = sum.told.max(told);
         }
@@ -118,24 +189,54 @@ pub fn run(store: &Store, scope: &Scope, terms: &[Term]) -> Result<Corrected> {
 }
 
 /// Puts a corrected row in the place of each of these.
-fn supersede(tx: &WriteTx<'_>, visitor: &Visitor, wrong: &[(Seq, String)]) -> Result<(usize, Option<Seq>)> {
+fn supersede(
+    tx: &WriteTx<'_>,
+    visitor: &Visitor,
+    wrong: &[(Seq, Anew)],
+    terms: &[Term],
+) -> Result<(usize, Option<Seq>)> {
     tx.settle()?;
     let floors = floors::of_visitor(tx, visitor.id)?;
-    let mut superseded = Vec::new();
-    for (seq, attributes) in wrong {
+    let (mut superseded, mut shown_by) = (Vec::new(), BTreeSet::new());
+    for (seq, anew) in wrong {
         let Some(old) = events::get(tx, *seq)? else { continue };
         holes::before_delete(tx, old.lane, old.seq, HoleReason::Rectified)?;
         let flags = old.rights.flags.without(floors::covering(&floors, old.seq));
-        let new = Successor { seq: tx.next_seq(), attributes: Some(attributes.clone()), flags, salt: Salt::mint() };
+        let Anew { attributes, url, title, search_query } = anew.clone();
+        let new = Successor { seq: tx.next_seq(), attributes, url, title, search_query, flags, salt: Salt::mint() };
         events::supersede(tx, old.seq, &new)?;
         visits::page_moved(tx, old.visit_id, old.seq, new.seq)?;
         let of = Of { seq: *seq, site_id: visitor.site_id, visitor_id: visitor.id, at: old.received };
         personal::carry(tx, of, new.seq)?;
         superseded.push(seq.0);
+        if anew.is_shown_by_visit() {
+            shown_by.insert(old.visit_id);
+        }
     }
     let n = superseded.len();
+    for visit_id in shown_by {
+        forget_snapshots(tx, visitor, visit_id, terms, &mut superseded)?;
+    }
     let told = if n > 0 && visitor.disclosed { Some(tell(tx, visitor, superseded)?) } else { None };
     Ok((n, told))
+}
+
+/// The snapshots of a visit show its first and its last page: they go, and the visit is told again.
+fn forget_snapshots(
+    tx: &WriteTx<'_>,
+    visitor: &Visitor,
+    visit_id: i64,
+    terms: &[Term],
+    superseded: &mut Vec<i64>,
+) -> Result<()> {
+    tx.settle()?;
+    for line in ages::snapshots(tx, visitor.id, visit_id, i64::MAX)? {
+        holes::before_delete(tx, line.lane, line.seq, HoleReason::Rectified)?;
+        frozen::delete(tx, line.seq)?;
+        superseded.push(line.seq.0);
+    }
+    let kept = visits::get(tx, visit_id)?.and_then(|visit| visit.searches);
+    visits::corrected(tx, visit_id, kept.and_then(|kept| searches(&kept, terms)).as_deref())
 }
 
 /// The line that tells targets to forget the old rows.

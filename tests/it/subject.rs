@@ -154,6 +154,55 @@ fn a_correction_overwrites_fields_and_supersedes_lines() {
 }
 
 #[test]
+fn a_correction_reaches_pages_searches_and_what_was_told_of_the_visit() {
+    let daemon = daemon();
+    daemon.give("device", &["measure"]);
+    let page = |id: &str, url: &str, title: &str, ago_s: i64| {
+        event("device", "page_viewed", ago_s, json!({"eventId": id, "url": url, "title": title}))
+    };
+    daemon.events(&json!([
+        page("p-1", "https://shop.example/u/anna%20old/basket?q=anna+old", "Basket of Anna Old", 5_000),
+        page("p-2", "https://shop.example/other", "Others", 4_900)
+    ]));
+    let run = |request: Request| {
+        let answer = daemon.control().send(&request);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    run(post("/v1/import/done")); // ends visits and tells of them now, not a minute later
+    run(post("/v1/forward").json(&json!({"force": true})));
+    let snapshot = daemon.value("SELECT seq FROM frozen WHERE kind = 'visit'").as_i64().unwrap();
+    let old = daemon.value("SELECT seq FROM events WHERE event_id = 'p-1'").as_i64().unwrap();
+    let opened =
+        wayside(&daemon, &["subject", "open", "rectify", "--visitor", "device", "--verified", "seen", "--json"]);
+    let id = opened["id"].as_str().unwrap();
+    let done = wayside(&daemon, &["subject", "run", id, "--replace", "Anna Old=Anna New", "--json"]);
+    assert_eq!(done["answer"], "0 personal fields overwritten, 1 events superseded");
+    let row = daemon.rows("SELECT url, title, search_query, replaces FROM events WHERE event_id = 'p-1'");
+    let url = "https://shop.example/u/Anna%20New/basket?q=Anna%20New";
+    assert_eq!(row, [json!([url, "Basket of Anna New", "Anna New", old])]);
+    let holes = daemon.rows(&format!("SELECT reason FROM holes WHERE seq IN ({old}, {snapshot})"));
+    assert_eq!(holes, [json!(["rectified"]), json!(["rectified"])]);
+    let told: Value =
+        serde_json::from_str(daemon.value("SELECT body FROM frozen WHERE kind = 'rectification'").as_str().unwrap())
+            .unwrap();
+    assert_eq!(told["superseded"], json!([old, snapshot]));
+    run(post("/v1/import/done")); // ends visits and tells of them now, not a minute later
+    let again = daemon.value("SELECT body FROM frozen WHERE kind = 'visit'");
+    let again: Value = serde_json::from_str(again.as_str().unwrap()).unwrap();
+    assert_eq!((&again["entry_url"], &again["entry_title"]), (&json!(url), &json!("Basket of Anna New")));
+    run(post("/v1/forward").json(&json!({"force": true})));
+    let verified = Command::new(env!("CARGO_BIN_EXE_wayside"))
+        .args(["--data-dir", daemon.home.data().to_str().unwrap(), "batches", "verify"])
+        .status();
+    assert!(verified.unwrap().success());
+    let home = daemon.stop();
+    let database = std::fs::read(home.database()).unwrap();
+    for value in ["anna%20old", "anna+old", "Anna Old", "anna old"] {
+        assert!(!database.windows(value.len()).any(|bytes| bytes == value.as_bytes()), "{value} lies on the disk");
+    }
+}
+
+#[test]
 fn the_register_knows_what_is_due_and_what_may_follow() {
     let daemon = daemon();
     daemon.give("device", &["measure"]);
