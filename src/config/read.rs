@@ -14,6 +14,7 @@ use crate::config::{Config, Problem, Severity};
 use crate::consent::proofs::EraseOptions;
 use crate::domain::consent::LawfulBasis;
 use crate::domain::site::{PurposeOptions, SiteOptions};
+use crate::domain::withdrawal::OnWithdrawal;
 use crate::forward::options::TargetOptions;
 use crate::ingest::options::PersonalOptions;
 use crate::subject::options::SubjectOptions;
@@ -48,6 +49,7 @@ pub(super) fn fullest() -> Config {
         bit: Some(16),
         basis: LawfulBasis::LegitimateInterest,
         assessment: Some("assessment 7, 2026-01-31".to_owned()),
+        on_withdrawal: Some(OnWithdrawal::Keep),
     };
     Config {
         geoip_file: Some("places.mmdb".into()),

@@ -9,6 +9,7 @@ use crate::domain::address::written_origin;
 use crate::domain::consent::{LawfulBasis, PurposeBook, WithoutConsent};
 use crate::domain::network::Networks;
 use crate::domain::site::{ConsentSource, KeepIp, PurposeOptions, Site, SiteOptions};
+use crate::domain::withdrawal::{OnWithdrawal, WITH_ROWS};
 use crate::forward::options::Recipient;
 use crate::ingest::options::PersonalStore;
 
@@ -162,6 +163,25 @@ fn purposes(purposes: &[PurposeOptions], at: &str, findings: &mut Findings) {
                 "name the document and its date in `assessment`",
             );
         }
+        on_withdrawal(purpose, &key, findings);
+    }
+}
+
+/// What is chosen for rows that are not there would only look as if it did something.
+fn on_withdrawal(purpose: &PurposeOptions, key: &str, findings: &mut Findings) {
+    let Some(chosen) = purpose.on_withdrawal else { return };
+    let (key, name) = (format!("{key}.on_withdrawal"), &purpose.name);
+    let rests = PurposeBook::default().find(name).is_some_and(|one| WITH_ROWS.has(one));
+    if !rests {
+        let what =
+            format!("no stored row rests on {name:?} alone: a withdrawal takes its bit from rows, and nothing else");
+        findings.warn(key, what, "remove it here; it works for \"measure\" and \"personal\"");
+    } else if matches!(purpose.basis, LawfulBasis::Contract | LawfulBasis::LegalObligation) {
+        let what = format!("{name:?} rests on {}, which no withdrawal takes away", purpose.basis.word());
+        findings.warn(key, what, "remove it, or write the basis that can be taken back");
+    } else if name == "personal" && chosen == OnWithdrawal::Anonymise {
+        let what = "a personal field that no longer tells of its person is none";
+        findings.error(key, what, "write on_withdrawal = \"delete\" or \"keep\"");
     }
 }
 

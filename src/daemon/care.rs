@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::consent::proofs::take_away;
 use crate::consent::{lapse, verify};
 use crate::domain::event::Lane;
+use crate::domain::site::Seat;
+use crate::domain::withdrawal::Withdrawal;
 use crate::erasure::Erasure;
 use crate::forward::status::LaneStatus;
 use crate::forward::traces::OutboxTraces;
@@ -42,7 +44,7 @@ pub struct Care {
 pub struct Threads(Vec<JoinHandle<()>>);
 
 /// What upkeep goes by.
-fn plan(config: &Config) -> Plan {
+fn plan(config: &Config, seats: &[Seat]) -> Plan {
     let names = |required: bool| {
         let of = config.targets.iter().filter(move |target| target.required || !required);
         of.map(|target| target.name.clone()).collect::<Vec<String>>()
@@ -54,6 +56,7 @@ fn plan(config: &Config) -> Plan {
         upkeep: config.upkeep.clone(),
         targets: names(false),
         required: names(true),
+        withdrawals: seats.iter().map(|seat| (seat.id, Withdrawal::of(&seat.site.options))).collect(),
     }
 }
 
@@ -87,6 +90,7 @@ impl Care {
         let erasure = Arc::new(Erasure::new(Arc::clone(&store), owners, targets, decisions));
         let erasing = Arc::clone(&erasure);
         let ledger_dir = store.data_dir().to_owned();
+        let plan = plan(config, &seats);
         let hooks = Hooks {
             erase: Arc::new(move || {
                 let report = erasing.tend()?;
@@ -104,7 +108,7 @@ impl Care {
             ..Hooks::default()
         };
         Care {
-            upkeep: Upkeep::new(Arc::clone(&store), plan(config), hooks),
+            upkeep: Upkeep::new(Arc::clone(&store), plan, hooks),
             store,
             ingest,
             forwarder,

@@ -84,6 +84,7 @@ mod tests {
             bit: Some(16),
             basis: LawfulBasis::Consent,
             assessment: None,
+            on_withdrawal: None,
         });
         let facts = of(&config).remove(0);
         let names: Vec<&str> = facts.purposes.iter().map(|(name, ..)| name.as_str()).collect();

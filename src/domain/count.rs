@@ -1,9 +1,9 @@
 //! Counters that name nobody: what a cell is and how small cells are folded (contract 2, Counters).
 //! Pure. Invariant: nothing a cell holds can tell one visitor from another; reads never show a cell under five.
 
-use crate::domain::device::DeviceCategory;
+use crate::domain::device::{Agent, DeviceCategory};
 use crate::domain::event::Event;
-use crate::domain::referrer::Medium;
+use crate::domain::referrer::{self, Medium, Referrer};
 
 /// The path of everything beyond the limits.
 pub const OTHER: &str = "__other__";
@@ -42,6 +42,25 @@ impl Cell {
             robot: event.robot().is_some(),
         }
     }
+
+    /// The cell of an event that was stored, from what its rows tell: the address or screen of its page, the visit's device, and
+    /// the referrer as a row keeps it.
+    pub fn of_rows(page: &str, agent: Option<&Agent>, referrer: Option<&str>) -> Self {
+        let referrer = referrer.and_then(|kept| serde_json::from_str::<Referrer>(&referrer::whole(kept)).ok());
+        Cell {
+            path: crate::domain::address::path_template(path_of(page)),
+            device: agent.map_or(DeviceCategory::Other, |agent| agent.category).as_str().to_owned(),
+            medium: referrer.map_or("none", |r| r.medium.as_str()).to_owned(),
+            robot: agent.is_some_and(|agent| agent.robot.is_some()),
+        }
+    }
+}
+
+/// The path of an address; a screen's name as it is.
+fn path_of(page: &str) -> &str {
+    let Some((_, rest)) = page.split_once("://") else { return page };
+    let path = rest.find('/').map_or("/", |at| &rest[at..]);
+    path.split(['?', '#']).next().unwrap_or(path)
 }
 
 /// Cells as they may be shown: those under five become one `__other__` cell; `None` as its count stands for `<5`.
@@ -63,6 +82,19 @@ mod tests {
 
     fn cell(path: &str) -> Cell {
         Cell { path: path.to_owned(), device: "desktop".to_owned(), medium: "none".to_owned(), robot: false }
+    }
+
+    #[test]
+    fn a_stored_event_counts_as_it_would_have_unstored() {
+        let agent = Agent { category: DeviceCategory::Mobile, robot: Some("bot".to_owned()), ..Agent::default() };
+        let referrer = Referrer { url: "https://a.example/".to_owned(), medium: Medium::Search, ..Referrer::default() };
+        let cell = Cell::of_rows("https://shop.example/a/1234567?q=secret#x", Some(&agent), Some(&referrer.packed()));
+        assert_eq!(
+            cell,
+            Cell { device: "mobile".to_owned(), medium: "search".to_owned(), robot: true, ..self::cell("/a/*") }
+        );
+        assert_eq!(Cell::of_rows("home", None, None), Cell { device: "other".to_owned(), ..self::cell("home") });
+        assert_eq!(Cell::of_rows("https://shop.example", None, None).path, "/");
     }
 
     #[test]

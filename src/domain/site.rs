@@ -8,6 +8,7 @@ use crate::base::error::{Error, Result};
 use crate::domain::address::UrlRules;
 use crate::domain::consent::{BasisTable, Gate, LawfulBasis, PurposeBook, Purposes, WithoutConsent};
 use crate::domain::network::Networks;
+use crate::domain::withdrawal::OnWithdrawal;
 
 /// Where a site's decisions come from (contract 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct PurposeOptions {
     /// Document and date of the assessment behind a basis other than consent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assessment: Option<String>,
+    /// What becomes of stored rows when the purpose is taken back; none = by the basis they were taken in under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_withdrawal: Option<OnWithdrawal>,
 }
 
 /// How much of the client's address is kept.

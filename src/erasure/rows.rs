@@ -83,7 +83,7 @@ impl Removal<'_, '_> {
                 break;
             }
         }
-        for visit_id in visits::ids_upto(tx, visitor_id, Seq(i64::MAX), self.left().max(1))? {
+        for visit_id in visits::ids_upto(tx, visitor_id, Seq(i64::MAX), &[], self.left().max(1))? {
             let Some(visit) = visits::get(tx, visit_id)? else { continue };
             if !self.visit(&visit)? {
                 return Ok(false);

@@ -253,9 +253,9 @@ pub fn oldest_of_lane(tx: &ReadTx<'_>, lane: Lane, after: Seq, limit: i64) -> Re
     aged(tx, &tail, (lane.code(), after, limit))
 }
 
-/// A visit's events in seq order, at most `limit`.
+/// A visit's events, newest first, so that a page outlives what happened on it; at most `limit`.
 pub fn of_visit(tx: &ReadTx<'_>, visit_id: i64, limit: i64) -> Result<Vec<Aged>> {
-    aged(tx, "WHERE e.visit_id = ?1 ORDER BY e.seq LIMIT ?2", (visit_id, limit))
+    aged(tx, "WHERE e.visit_id = ?1 ORDER BY e.seq DESC LIMIT ?2", (visit_id, limit))
 }
 
 /// Does a visit still have events?
@@ -263,13 +263,19 @@ pub fn any_of_visit(tx: &ReadTx<'_>, visit_id: i64) -> Result<bool> {
     Ok(!of_visit(tx, visit_id, 1)?.is_empty())
 }
 
-/// What takes the place of an event.
+/// What takes the place of an event; texts that are `None` stay as they are.
 #[derive(Clone, Debug)]
 pub struct Successor {
     /// Its number.
     pub seq: Seq,
     /// Its custom attributes: a JSON object of strings.
     pub attributes: Option<String>,
+    /// Its address; of an event that entered a page, the page's.
+    pub url: Option<String>,
+    /// Its title; of an event that entered a page, the page's.
+    pub title: Option<String>,
+    /// What was searched for.
+    pub search_query: Option<String>,
     /// What it may be used for.
     pub flags: Purposes,
     /// Destroyed with the row.
@@ -281,9 +287,10 @@ pub struct Successor {
 /// first, where it lies in a batch.
 pub fn supersede(tx: &WriteTx<'_>, old: Seq, new: &Successor) -> Result<bool> {
     tx.execute(
-        "UPDATE events SET seq = ?2, attributes = ?3, flags = ?4, salt = ?5, replaces = ?1, \
+        "UPDATE events SET seq = ?2, attributes = coalesce(?3, attributes), flags = ?4, salt = ?5, replaces = ?1, \
+         url = coalesce(?6, url), title = coalesce(?7, title), search_query = coalesce(?8, search_query), \
          page_id = CASE WHEN page_id = ?1 THEN ?2 ELSE page_id END WHERE seq = ?1",
-        (old, new.seq, &new.attributes, new.flags, new.salt),
+        (old, new.seq, &new.attributes, new.flags, new.salt, &new.url, &new.title, &new.search_query),
     )
     .map(|n| n > 0)
 }

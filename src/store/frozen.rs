@@ -131,11 +131,13 @@ pub(in crate::store) fn first(
     meta::save_seq(conn, line.seq.0)
 }
 
-/// Numbers of a visitor's lines made from rows at or below a floor, at most `limit`; decisions and withdrawals stay.
+/// Numbers of a visitor's lines made from rows at or below a floor, but for those of visits that are still there, at most
+/// `limit`; decisions and withdrawals stay.
 pub fn of_visitor_upto(tx: &ReadTx<'_>, visitor_id: i64, floor: Seq, limit: i64) -> Result<Vec<Seq>> {
     tx.conn()
         .prepare_cached(
-            "SELECT seq FROM frozen WHERE visitor_id = ?1 AND first_seq <= ?2 AND kind = 'visit' ORDER BY seq LIMIT ?3",
+            "SELECT seq FROM frozen f WHERE visitor_id = ?1 AND first_seq <= ?2 AND kind = 'visit' \
+             AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.visit_id = f.first_seq) ORDER BY seq LIMIT ?3",
         )
         .and_then(|mut s| s.query_map((visitor_id, floor, limit), |r| r.get(0))?.collect())
         .map_err(|e| open::error("reading a visitor's lines", e))

@@ -359,15 +359,12 @@ pub fn due(tx: &ReadTx<'_>, now: Millis, quiet_ms: i64, limit: i64) -> Result<Ve
 /// Visits that ended by `now`, with changes no snapshot covers, whose newest event came at least `quiet_ms` ago, at most
 /// `limit`. (An event may join a visit that ended idle and move its end into the future: such a visit goes on.)
 pub fn changed(tx: &ReadTx<'_>, now: Millis, quiet_ms: i64, limit: i64) -> Result<Vec<Visit>> {
-    query(
-        tx,
-        &format!(
-            "JOIN visitors w ON w.visitor_id = v.visitor_id WHERE v.ended_at IS NOT NULL AND v.snapshot_seq < v.last_seq \
-             AND v.ended_at <= ?1 AND v.last_received_at <= ?2 AND v.visit_id > w.measure_floor \
-             AND v.visitor_id NOT IN {HELD_VISITORS} ORDER BY v.visit_id LIMIT ?3"
-        ),
-        (now, now.plus(-quiet_ms), limit),
-    )
+    let sql = format!(
+        "JOIN visitors w ON w.visitor_id = v.visitor_id WHERE v.ended_at IS NOT NULL AND v.snapshot_seq < v.last_seq \
+         AND v.ended_at <= ?1 AND v.last_received_at <= ?2 AND v.visit_id > w.measure_floor \
+         AND v.visitor_id NOT IN {HELD_VISITORS} ORDER BY v.visit_id LIMIT ?3"
+    );
+    query(tx, &sql, (now, now.plus(-quiet_ms), limit))
 }
 
 /// Changes the pen's copy of a visit as its row was changed.
@@ -386,10 +383,8 @@ pub fn put_off(tx: &WriteTx<'_>, visit_id: i64, due: Millis) -> Result<()> {
 /// Ends an open visit; one that has ended stays as it is.
 pub fn end(tx: &WriteTx<'_>, visit_id: i64, at: Millis, reason: EndReason) -> Result<()> {
     tx.settle()?;
-    let n = tx.execute(
-        "UPDATE visits SET ended_at = ?2, end_reason = ?3 WHERE visit_id = ?1 AND ended_at IS NULL",
-        (visit_id, at, reason.word()),
-    )?;
+    let sql = "UPDATE visits SET ended_at = ?2, end_reason = ?3 WHERE visit_id = ?1 AND ended_at IS NULL";
+    let n = tx.execute(sql, (visit_id, at, reason.word()))?;
     if n > 0 {
         patch(tx, visit_id, |visit| visit.end = Some((at, reason)));
     }
@@ -418,9 +413,7 @@ pub fn tell_again(tx: &WriteTx<'_>, visitor_id: i64, (above, upto): (Seq, Seq), 
         (visitor_id, above, upto, limit),
     )?;
     for visit in &due {
-        let seq = tx.next_seq();
-        tx.execute("UPDATE visits SET last_seq = ?2 WHERE visit_id = ?1", (visit.id, seq))?;
-        patch(tx, visit.id, |held| held.last_seq = seq);
+        corrected(tx, visit.id, None)?;
     }
     Ok(due.len())
 }
@@ -452,13 +445,13 @@ pub fn without_events(tx: &ReadTx<'_>, range: Range, limit: i64) -> Result<Vec<V
     )
 }
 
-/// The row ids of a visitor's visits at or below a seq, at most `limit`.
-pub fn ids_upto(tx: &ReadTx<'_>, visitor_id: i64, upto: Seq, limit: i64) -> Result<Vec<i64>> {
+/// The row ids of a visitor's visits at or below a seq, but for those taken in under one of the bases `spared`, at most `limit`.
+pub fn ids_upto(tx: &ReadTx<'_>, visitor_id: i64, upto: Seq, spared: &[i64], limit: i64) -> Result<Vec<i64>> {
+    let sql = "SELECT visit_id FROM visits WHERE visitor_id = ?1 AND visit_id <= ?2 \
+        AND basis_id NOT IN (SELECT value FROM json_each(?3)) ORDER BY visit_id LIMIT ?4";
     tx.conn()
-        .prepare_cached(
-            "SELECT visit_id FROM visits WHERE visitor_id = ?1 AND visit_id <= ?2 ORDER BY visit_id LIMIT ?3",
-        )
-        .and_then(|mut s| s.query_map((visitor_id, upto, limit), |r| r.get(0))?.collect())
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_map((visitor_id, upto, format!("{spared:?}"), limit), |r| r.get(0))?.collect())
         .map_err(|e| open::error("listing a visitor's visits", e))
 }
 
@@ -484,14 +477,23 @@ pub fn by_uuid(tx: &ReadTx<'_>, uuid: &[u8; 16]) -> Result<Option<Visit>> {
         .map_err(|e| open::error("finding a visit", e))
 }
 
+/// What a visit shows was corrected, its searches too where some are given: it is told again under its next snapshot.
+pub fn corrected(tx: &WriteTx<'_>, visit_id: i64, searches: Option<&str>) -> Result<()> {
+    let seq = tx.next_seq();
+    let sql = "UPDATE visits SET last_seq = ?2, searches = coalesce(?3, searches) WHERE visit_id = ?1";
+    tx.execute(sql, (visit_id, seq, searches))?;
+    patch(tx, visit_id, |held| {
+        held.last_seq = seq;
+        held.searches = searches.map(str::to_owned).or(held.searches.take());
+    });
+    Ok(())
+}
+
 /// The page that began or ended a visit is now known under another number. A visit that is still open takes its newest page
 /// from its next event.
 pub fn page_moved(tx: &WriteTx<'_>, visit_id: i64, old: Seq, new: Seq) -> Result<()> {
-    tx.execute(
-        "UPDATE visits SET entry_page_id = CASE WHEN entry_page_id = ?2 THEN ?3 ELSE entry_page_id END, \
-         last_page_id = CASE WHEN last_page_id = ?2 THEN ?3 ELSE last_page_id END \
-         WHERE visit_id = ?1 AND (entry_page_id = ?2 OR last_page_id = ?2)",
-        (visit_id, old, new),
-    )
-    .map(|_| ())
+    let sql = "UPDATE visits SET entry_page_id = CASE WHEN entry_page_id = ?2 THEN ?3 ELSE entry_page_id END, \
+        last_page_id = CASE WHEN last_page_id = ?2 THEN ?3 ELSE last_page_id END \
+        WHERE visit_id = ?1 AND (entry_page_id = ?2 OR last_page_id = ?2)";
+    tx.execute(sql, (visit_id, old, new)).map(|_| ())
 }

@@ -1,5 +1,6 @@
 //! Every row of a person: visitors, visits, sessions, pages, events, personal fields, decisions. Counters name nobody and are
-//! no one's. Must never reach another person on the same device.
+//! no one's. What a withdrawal or a restriction only hides is theirs as well, as long as it is kept (GDPR Art. 15). Must never
+//! reach another person on the same device.
 //! Invariant (shared devices): what happened while another identity was signed in, or in a visit that only others are tied
 //! to, is left out and counted; who is known by a device token reaches visits in which nobody was known at all.
 
@@ -7,7 +8,6 @@ use std::collections::BTreeSet;
 
 use crate::base::error::{Error, Result};
 use crate::base::id::Seq;
-use crate::domain::consent::Purposes;
 use crate::domain::request::Level;
 use crate::domain::stored::{PageRow, SessionRow};
 use crate::domain::visitor::Visitor;
@@ -16,7 +16,7 @@ use crate::store::identities::Tie;
 use crate::store::personal::Field;
 use crate::store::queries::{FoundEvent, FoundVisit, Wanted};
 use crate::store::requests::Person;
-use crate::store::{ReadTx, decisions, floors, identities, pages, personal, queries, sessions, sites, visitors};
+use crate::store::{ReadTx, decisions, identities, pages, personal, queries, sessions, sites, visitors};
 
 /// Events of one answer at the most.
 const EVENTS_MAX: usize = 200_000;
@@ -134,7 +134,7 @@ impl Gathering<'_, '_> {
         let tx = self.tx;
         let ties = identities::ties_of_visitor(tx, visitor.id)?;
         let limit = i64::try_from(VISITS_MAX).unwrap_or(i64::MAX) + 1;
-        let wanted = Wanted { visitors: Some(vec![visitor.id]), limit, ..Wanted::default() };
+        let wanted = Wanted { visitors: Some(vec![visitor.id]), hidden_too: true, limit, ..Wanted::default() };
         let found = queries::find_visits(tx, &wanted)?;
         if found.len() > VISITS_MAX {
             return Err(too_large());
@@ -145,13 +145,10 @@ impl Gathering<'_, '_> {
                 visits.push(of);
             }
         }
-        let floors = floors::of_visitor(tx, visitor.id)?;
-        let floor = floors.iter().filter(|(one, _)| *one == Purposes::PERSONAL).map(|(_, seq)| *seq).max();
-        let floor = floor.unwrap_or(Seq(0)).max(visitor.measure_floor);
         let seqs: BTreeSet<Seq> = visits.iter().flat_map(|v: &OfVisit| v.events.iter().map(|e| e.event.seq)).collect();
         let mut fields = match self.level {
             Level::Device => Vec::new(), // who holds the device is not who told them
-            _ => personal::history_of_visitor(tx, visitor.id, floor)?,
+            _ => personal::history_of_visitor(tx, visitor.id, Seq(0))?,
         };
         fields.retain(|field| seqs.contains(&field.seq));
         let decisions = decisions::of_subject(tx, visitor.visitor_ref, DECISIONS_MAX)?;
@@ -177,7 +174,7 @@ impl Gathering<'_, '_> {
             return Ok(None);
         }
         let limit = i64::try_from(*room).unwrap_or(i64::MAX) + 1;
-        let wanted = Wanted { visit_id: Some(id), limit, ..Wanted::default() };
+        let wanted = Wanted { visit_id: Some(id), hidden_too: true, limit, ..Wanted::default() };
         let mut events = queries::find_events(tx, &wanted)?;
         if events.len() > *room {
             return Err(too_large());

@@ -4,6 +4,7 @@
 //! Invariant: the database is the schedule. What is due is asked of it, so nothing is forgotten across a restart.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::base::error::{Kind, Result};
 use crate::base::time::{Millis, SECOND_MS, monotonic_ms};
 use crate::domain::visit::VisitOptions;
+use crate::domain::withdrawal::Withdrawal;
 use crate::store::{Store, WriteTx, space};
 
 mod batches_old;
@@ -89,6 +91,8 @@ pub struct Plan {
     pub upkeep: UpkeepOptions,
     /// Names of all targets: a row not acknowledged by one of them leaves a hole.
     pub targets: Vec<String>,
+    /// What each site's withdrawals remove, by the site's row; the default for sites that are not configured any more.
+    pub withdrawals: BTreeMap<i64, Withdrawal>,
     /// Names of those that must have acknowledged a row before it counts as delivered.
     pub required: Vec<String>,
 }
@@ -278,7 +282,7 @@ impl Upkeep {
         &self.store
     }
 
-    fn plan(&self) -> &Plan {
+    fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
 

@@ -2,12 +2,14 @@
 //! again, so that all that is still permitted leaves once more. Must never touch a visitor whose restriction lasts.
 //! Invariant: in steps; a visitor is done only when every event has its number.
 
+use std::sync::Arc;
+
 use crate::base::error::Result;
 use crate::domain::consent::Purposes;
 use crate::store::restrictions::{self, Restriction};
 use crate::store::{WriteTx, again, floors, visitors, visits};
 use crate::upkeep::withdrawn::{self, Part};
-use crate::upkeep::{Report, Round};
+use crate::upkeep::{Plan, Report, Round};
 
 /// Visitors looked at in one go.
 const VISITORS: i64 = 100;
@@ -25,7 +27,8 @@ pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {
                 if !round.go_on() {
                     return Ok(report(rows));
                 }
-                let part = round.step(move |tx, limit| step(tx, released, limit))?;
+                let plan = Arc::clone(round.up.plan());
+                let part = round.step(move |tx, limit| step(tx, &plan, released, limit))?;
                 rows += part.rows;
                 done = part.done;
             }
@@ -39,7 +42,7 @@ fn report(rows: i64) -> Report {
 }
 
 /// One step at a visitor; it may have been restricted again since it was looked for.
-fn step(tx: &WriteTx<'_>, released: Restriction, limit: i64) -> Result<Part> {
+fn step(tx: &WriteTx<'_>, plan: &Plan, released: Restriction, limit: i64) -> Result<Part> {
     let visitor_id = released.visitor_id;
     if restrictions::get(tx, visitor_id)? != Some(released) {
         return Ok(Part { rows: 0, done: true });
@@ -48,7 +51,7 @@ fn step(tx: &WriteTx<'_>, released: Restriction, limit: i64) -> Result<Part> {
     let floor = |purpose: Purposes| below.iter().find(|(one, _)| *one == purpose).map(|(_, floor)| *floor);
     for purpose in [Purposes::MEASURE, Purposes::PERSONAL] {
         let Some(floor) = floor(purpose) else { continue };
-        let part = withdrawn::clear(tx, (purpose, visitor_id, floor), limit)?;
+        let part = withdrawn::clear(tx, plan, (purpose, visitor_id, floor), limit)?;
         if part.rows > 0 || !part.done {
             return Ok(Part { done: false, ..part });
         }

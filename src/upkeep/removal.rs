@@ -5,6 +5,8 @@
 use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::base::time::Millis;
+use crate::domain::clock::ClockState;
+use crate::domain::count::Cell;
 use crate::domain::event::Lane;
 use crate::domain::line::HoleReason;
 use crate::domain::visit::Visit;
@@ -13,8 +15,8 @@ use crate::store::ages::{self, FrozenAge};
 use crate::store::events::Aged;
 use crate::store::restrictions::Held;
 use crate::store::{
-    ReadTx, WriteTx, again, codes, cursors, decisions, denials, departed, events, floors, frozen, holes, identities,
-    personal, restrictions, sessions, tallies, visitors, visits,
+    ReadTx, WriteTx, again, agents, codes, counts, cursors, decisions, denials, departed, events, floors, frozen,
+    holes, identities, pages, personal, restrictions, sessions, tallies, visitors, visits,
 };
 use crate::upkeep::loss::Lost;
 
@@ -92,6 +94,28 @@ impl Gone {
 /// Removes rows of a visit, at most so many; returns how many, 0 once none are left.
 type Drain = fn(&WriteTx<'_>, i64, i64) -> Result<usize>;
 
+/// Where an event is counted: the hour and the cell that it would have raised if it had not been kept.
+fn cell_of(tx: &ReadTx<'_>, visit: &Visit, seq: Seq) -> Result<(Millis, Cell)> {
+    let event = events::get(tx, seq)?;
+    let page = match event.as_ref().and_then(|e| e.page_id) {
+        Some(id) => pages::read(tx, id)?,
+        None => None,
+    };
+    let agent = match visit.agent_id {
+        Some(id) => agents::get(tx, id)?,
+        None => None,
+    };
+    let url = event.as_ref().and_then(|e| e.url.clone()).or_else(|| page.and_then(|p| p.url.or(p.screen)));
+    // the first event of a visit tells its referrer there
+    let of_visit = visit.referrer.as_deref().filter(|_| seq.0 == visit.id);
+    let referrer = event.as_ref().and_then(|e| e.referrer.as_deref()).or(of_visit);
+    let at = event.as_ref().map_or(visit.started, |e| match e.clock_state {
+        ClockState::Imported => e.corrected,
+        _ => e.received,
+    });
+    Ok((at, Cell::of_rows(url.as_deref().unwrap_or(""), agent.as_ref().map(|(_, agent)| agent), referrer)))
+}
+
 /// One step of removing.
 pub(in crate::upkeep) struct Removal<'a, 'c> {
     tx: &'a WriteTx<'c>,
@@ -101,6 +125,8 @@ pub(in crate::upkeep) struct Removal<'a, 'c> {
     room: i64,
     gone: Gone,
     lost: Lost,
+    /// What is removed of visits is counted where nobody is named.
+    counted: bool,
     /// Only kept: neither age nor want of space nor a withdrawal removes what is under restriction (GDPR Art. 18(2)).
     held: Held,
 }
@@ -117,7 +143,12 @@ impl<'a, 'c> Removal<'a, 'c> {
         let room = rows.clamp(STEP_MIN, STEP_MAX - RECORDS);
         let held = if reason == HoleReason::Erased { Held::default() } else { restrictions::held(tx)? };
         let (gone, lost) = (Gone::default(), Lost::default());
-        Ok(Removal { tx, reason, delivered, began: tx.changes(), room, gone, lost, held })
+        Ok(Removal { tx, reason, delivered, began: tx.changes(), room, gone, lost, counted: false, held })
+    }
+
+    /// Counts events of visits as it removes them: the counters name nobody.
+    pub(in crate::upkeep) fn counting(self) -> Self {
+        Removal { counted: true, ..self }
     }
 
     /// The transaction it removes in.
@@ -184,8 +215,12 @@ impl<'a, 'c> Removal<'a, 'c> {
             return Ok(true);
         }
         for event in events::of_visit(tx, visit.id, self.left())? {
+            let counted = if self.counted { Some(cell_of(tx, visit, event.seq)?) } else { None };
             if !self.event(&event)? {
                 return Ok(false);
+            }
+            if let Some((at, cell)) = counted {
+                counts::raise(tx, visit.site_id, at, cell)?;
             }
         }
         for line in ages::snapshots(tx, visit.visitor_id, visit.id, self.left())? {

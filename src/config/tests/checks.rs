@@ -185,6 +185,11 @@ fn purposes_and_their_bases_are_looked_at() {
     error(&with("name = \"a\"\nbit = 16\n[[site.purposes]]\nname = \"b\"\nbit = 16"), 7, "site[0].purposes[1].bit");
     error(&with("name = \"share\"\n[[site.purposes]]\nname = \"share\""), 5, "site[0].purposes[1].name");
     warning(&with("name = \"measure\"\nbasis = \"contract\""), 4, "site[0].purposes[0].basis");
+    let at = "site[0].purposes[0].on_withdrawal";
+    warning(&with("name = \"marketing\"\non_withdrawal = \"keep\""), 4, at);
+    let lasting = "name = \"measure\"\nassessment = \"a\"\non_withdrawal = \"keep\"\nbasis = \"legal_obligation\"";
+    warning(&with(lasting), 5, at);
+    error(&with("name = \"personal\"\non_withdrawal = \"anonymise\""), 4, at);
     warning(
         &with("name = \"measure\"\nbasis = \"legitimate_interest\"\nassessment = \" \""),
         4,

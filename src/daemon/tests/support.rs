@@ -185,7 +185,7 @@ impl World {
     pub fn visits(&self, key: &str) -> Vec<Visit> {
         let Some(visitor) = self.visitor(key) else { return Vec::new() };
         let all = |tx: &crate::store::ReadTx<'_>| {
-            let ids = visits::ids_upto(tx, visitor.id, Seq(i64::MAX), 10_000)?;
+            let ids = visits::ids_upto(tx, visitor.id, Seq(i64::MAX), &[], 10_000)?;
             ids.into_iter().map(|id| Ok(visits::get(tx, id)?.unwrap())).collect::<Result<Vec<Visit>>>()
         };
         let mut all = self.store().read(all).unwrap();
@@ -207,7 +207,10 @@ impl World {
     pub fn events(&self, visit: &Visit) -> Vec<EventRow> {
         let all = |tx: &crate::store::ReadTx<'_>| {
             let seqs = events::of_visit(tx, visit.id, 10_000)?;
-            seqs.into_iter().map(|aged| Ok(events::get(tx, aged.seq)?.unwrap())).collect::<Result<Vec<EventRow>>>()
+            seqs.into_iter()
+                .rev()
+                .map(|aged| Ok(events::get(tx, aged.seq)?.unwrap()))
+                .collect::<Result<Vec<EventRow>>>()
         };
         self.store().read(all).unwrap()
     }

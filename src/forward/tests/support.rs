@@ -218,7 +218,7 @@ fn new_visit(tx: &WriteTx<'_>, site_id: i64, visitor: Seq, rights: Rights) -> Vi
 pub fn event(tx: &WriteTx<'_>, visitor_id: i64, name: &str, lane: Lane) -> Result<Seq> {
     tx.settle()?;
     let visitor = visitors::get(tx, visitor_id)?.unwrap();
-    let visit_id = visits::ids_upto(tx, visitor_id, Seq(i64::MAX), 1_000)?.pop().unwrap();
+    let visit_id = visits::ids_upto(tx, visitor_id, Seq(i64::MAX), &[], 1_000)?.pop().unwrap();
     let seq = tx.next_seq();
     let entered = name == "page_viewed";
     let now = tx.now();
