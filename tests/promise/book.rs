@@ -8,7 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Person {
     pub site: &'static str,
     pub restricted: bool,
+    /// A yes to measuring, to sharing, that was neither taken back nor has lapsed.
+    pub measure: bool,
+    pub share: bool,
+    /// Measuring was refused, withdrawn or objected to since the last yes to it.
+    pub denied: bool,
     pub events: Vec<String>,
+}
+
+impl Person {
+    /// Must their next event be kept? At the club measuring rests on legitimate interest, elsewhere on consent.
+    pub fn is_measured(&self) -> bool {
+        !self.restricted && if self.site == "club" { !self.denied } else { self.measure }
+    }
 }
 
 /// One accepted event.
@@ -59,7 +71,29 @@ impl Book {
         }
     }
 
+    fn person(&mut self, key: &str) -> &mut Person {
+        self.people.get_mut(key).expect("every person of a program is in the book")
+    }
+
+    pub fn gave_both(&mut self, key: &str) {
+        self.gave_measure(key);
+        self.person(key).share = true;
+    }
+
+    pub fn gave_measure(&mut self, key: &str) {
+        let person = self.person(key);
+        (person.measure, person.denied) = (true, false);
+    }
+
+    /// Time has gone by: no yes holds any longer. What was taken in while it held stays.
+    pub fn lapsed(&mut self, key: &str) {
+        let person = self.person(key);
+        (person.measure, person.share) = (false, false);
+    }
+
     pub fn measure_taken_back(&mut self, key: &str) {
+        let person = self.person(key);
+        (person.measure, person.share, person.denied) = (false, false, true);
         self.each(key, |fact| {
             fact.measure_gone = true;
             fact.share_gone = true;
@@ -67,13 +101,12 @@ impl Book {
     }
 
     pub fn share_taken_back(&mut self, key: &str) {
+        self.person(key).share = false;
         self.each(key, |fact| fact.share_gone = true);
     }
 
     pub fn restrict(&mut self, key: &str, restricted: bool) {
-        if let Some(person) = self.people.get_mut(key) {
-            person.restricted = restricted;
-        }
+        self.person(key).restricted = restricted;
         self.each(key, |fact| fact.restricted = restricted);
     }
 

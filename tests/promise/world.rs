@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use wayside::base::id::ClientId;
 use wayside::base::time::{Clock, ManualClock, Millis};
 use wayside::config::Config;
+use wayside::consent::verify;
 use wayside::daemon::{House, compose};
 use wayside::domain::consent::Signals;
 use wayside::domain::site::SiteOptions;
@@ -56,16 +57,21 @@ pub fn send(ingest: &Ingest, clock: &ManualClock, site: &str, lines: &[Value]) -
     told.recv().unwrap().unwrap().outcomes
 }
 
+/// Choices hold for a month; what is withdrawn is deleted, kept unread, or only counted.
 fn sites() -> Vec<SiteOptions> {
-    let club = json!([{"name": "measure", "basis": "legitimate_interest", "assessment": "a, 2027-01-01"}]);
-    vec![
-        SiteOptions { id: "shop".to_owned(), ..SiteOptions::default() },
-        SiteOptions {
-            id: "club".to_owned(),
-            purposes: serde_json::from_value(club).unwrap(),
-            ..SiteOptions::default()
-        },
-    ]
+    let purposes = [
+        ("shop", json!([])),
+        ("club", json!([{"name": "measure", "basis": "legitimate_interest", "assessment": "a, 2027-01-01"}])),
+        ("kept", json!([{"name": "measure", "on_withdrawal": "keep"}])),
+        ("counted", json!([{"name": "measure", "on_withdrawal": "anonymise"}])),
+    ];
+    let site = |(id, purposes): (&str, Value)| SiteOptions {
+        id: id.to_owned(),
+        choice_months: 1,
+        purposes: serde_json::from_value(purposes).unwrap(),
+        ..SiteOptions::default()
+    };
+    purposes.into_iter().map(site).collect()
 }
 
 impl World {
@@ -156,6 +162,12 @@ impl World {
         for (purpose, seq) in now {
             self.floors.insert((person.clone(), purpose.0), seq.0);
         }
+    }
+
+    /// Every entry of the ledger follows the one before, says what it said, and every signature holds.
+    pub fn expect_the_ledger_holds(&self) {
+        let found = verify::beside(&self.config.data_dir, 10_000, None, &mut |_, _| ()).unwrap();
+        assert!(found.faults.is_empty(), "{:?}", found.faults);
     }
 
     /// Readers see what is permitted, all of it, and nothing else.
