@@ -86,7 +86,7 @@ const GDPR: [Duty; 26] = [
         "a hash-chained ledger with signed checkpoints, two verifiers, the decision and the notice behind each event, receipts",
         Built,
         &[
-            "tests/ledger.rs: both_verifiers_find_every_attack_and_its_first_bad_entry",
+            "tests/ledger/main.rs: both_verifiers_find_every_attack_and_its_first_bad_entry",
             "tests/it/notices.rs: a_receipt_is_signed_and_opens_what_the_ledger_committed_to",
             "tests/it/prove.rs: the_page_does_what_it_says",
         ],
@@ -135,7 +135,7 @@ const GDPR: [Duty; 26] = [
     duty(
         "9",
         "special categories",
-        "what plainly tells of them is left out of events and named, in three languages; a site about such matters says so",
+        "what plainly tells of them is left out of events and named, in three languages; taking it in on explicit consent needs a collector of its own, see rights.md",
         Built,
         &[
             "tests/it/personal.rs: what_tells_of_a_special_category_is_left_out_and_named",

@@ -36,6 +36,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("idna_adapter", &[]),
     ("woothee", &["src/domain/device.rs"]),
     ("regex-automata", &["src/domain/device.rs"]),
+    ("memchr", &["src/domain/denied.rs"]),
     ("ipnet", &["src/domain/network.rs"]),
     ("qrcodegen", &["src/consent/receipt*"]),
     ("maxminddb", &["src/ingest/geo.rs"]),
