@@ -21,7 +21,7 @@ const WALLS: [&str; 12] = [
 ];
 
 /// Each key of a site, looked at: none of them changes what a page gets for somebody who refuses.
-const LOOKED_AT: [&str; 20] = [
+const LOOKED_AT: [&str; 21] = [
     "aliases",
     "allowed_events",
     "allowed_origins",
@@ -39,6 +39,7 @@ const LOOKED_AT: [&str; 20] = [
     "purposes.basis",
     "purposes.bit",
     "purposes.name",
+    "purposes.on_withdrawal",
     "search_query_parameters",
     "time_zone",
     "without_consent",
