@@ -83,9 +83,9 @@ impl Server {
         let mut out = Reading { groups: self.groups()?, ..Reading::default() };
         for task in fs::read_dir(self.proc("task"))? {
             let task = task?.path();
-            let name = fs::read_to_string(task.join("comm"))?;
+            let both = ["comm", "schedstat"].map(|file| fs::read_to_string(task.join(file)));
+            let [Ok(name), Ok(ns)] = both else { continue }; // a thread of the start that has ended since it was listed
             let name = name.trim_end().trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned();
-            let ns = fs::read_to_string(task.join("schedstat"))?;
             *out.threads.entry(name).or_default() += number(ns.split(' ').next());
         }
         let stat = fs::read_to_string(self.proc("stat"))?;
