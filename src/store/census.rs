@@ -45,36 +45,38 @@ const EVENT_COLUMNS: [&str; 8] =
 const VISIT_COLUMNS: [&str; 8] =
     ["agent_id", "context", "referrer", "campaign", "place", "ip", "searches", "device_id"];
 
-/// Events and visits, and each of their columns that can tell of a person, of one site or all.
+/// Events and visits, and each of their columns that can tell of a person, of one site or all. Summed up by visit and then by
+/// visitor: a DISTINCT for each column takes three times as long.
 pub fn rows(tx: &ReadTx<'_>, site_id: Option<i64>, window: Window) -> Result<Vec<Count>> {
-    let mut columns = vec!["count(*)".to_owned(), "count(DISTINCT v.visitor_id)".to_owned()];
-    let mut names = vec!["events".to_owned()];
-    for name in EVENT_COLUMNS {
-        columns.push(format!("count(e.{name})"));
-        columns.push(format!("count(DISTINCT CASE WHEN e.{name} IS NOT NULL THEN v.visitor_id END)"));
-        names.push(format!("events.{name}"));
+    let (mut by_visit, mut by_visitor) = ("count(*) AS n".to_owned(), "sum(p.n) AS n, count(*) AS visits".to_owned());
+    let mut sums = vec![("events".to_owned(), "n".to_owned())];
+    for (k, name) in EVENT_COLUMNS.iter().enumerate() {
+        by_visit.push_str(&format!(", count(e.{name}) AS e{k}"));
+        by_visitor.push_str(&format!(", sum(p.e{k}) AS e{k}"));
+        sums.push((format!("events.{name}"), format!("e{k}")));
     }
-    columns.extend(["count(DISTINCT e.visit_id)".to_owned(), "count(DISTINCT v.visitor_id)".to_owned()]);
-    names.push("visits".to_owned());
-    for name in VISIT_COLUMNS {
-        columns.push(format!("count(DISTINCT CASE WHEN v.{name} IS NOT NULL THEN v.visit_id END)"));
-        columns.push(format!("count(DISTINCT CASE WHEN v.{name} IS NOT NULL THEN v.visitor_id END)"));
-        names.push(format!("visits.{name}"));
+    sums.push(("visits".to_owned(), "visits".to_owned()));
+    for (k, name) in VISIT_COLUMNS.iter().enumerate() {
+        by_visitor.push_str(&format!(", count(v.{name}) AS v{k}"));
+        sums.push((format!("visits.{name}"), format!("v{k}")));
     }
+    let both = |sum: &String| format!("coalesce(sum({sum}), 0), coalesce(sum({sum} > 0), 0)");
+    let all: Vec<String> = sums.iter().map(|(_, sum)| both(sum)).collect();
     let sql = format!(
-        "SELECT {} FROM events e JOIN visits v ON v.visit_id = e.visit_id \
-         WHERE (?1 IS NULL OR e.site_id = ?1) AND e.received_at >= ?2 AND e.received_at < ?3",
-        columns.join(", ")
+        "SELECT {} FROM (SELECT {by_visitor} FROM (SELECT e.visit_id, {by_visit} FROM events e \
+         WHERE (?1 IS NULL OR e.site_id = ?1) AND e.received_at >= ?2 AND e.received_at < ?3 GROUP BY e.visit_id) p \
+         JOIN visits v ON v.visit_id = p.visit_id GROUP BY v.visitor_id)",
+        all.join(", ")
     );
     let found: Vec<i64> = tx
         .conn()
         .prepare_cached(&sql)
         .and_then(|mut s| {
-            s.query_row((site_id, window.since, window.until), |r| (0..columns.len()).map(|n| r.get(n)).collect())
+            s.query_row((site_id, window.since, window.until), |r| (0..sums.len() * 2).map(|n| r.get(n)).collect())
         })
         .map_err(|e| open::error("counting rows and fields", e))?;
-    let counts = names.into_iter().zip(found.chunks_exact(2));
-    Ok(counts.map(|(name, pair)| Count { name, values: pair[0], people: pair[1] }).collect())
+    let counts = sums.into_iter().zip(found.chunks_exact(2));
+    Ok(counts.map(|((name, _), pair)| Count { name, values: pair[0], people: pair[1] }).collect())
 }
 
 fn listed(tx: &ReadTx<'_>, sql: &str, (site_id, window): (Option<i64>, Window)) -> Result<Vec<Count>> {
