@@ -306,6 +306,15 @@ fn denied(set: &[String]) -> String {
     }
 }
 
+/// What was withdrawn, and up to where; what a withdrawal of measuring took along needs no line of its own.
+fn withdrawn(view: &ConsentView) -> impl Iterator<Item = (&str, i64)> {
+    let whole = view.floors.get("measure").copied().unwrap_or(0);
+    view.floors
+        .iter()
+        .filter(move |(purpose, seq)| *purpose == "measure" || **seq > whole)
+        .map(|(purpose, seq)| (purpose.as_str(), *seq))
+}
+
 fn lines(view: &ConsentView) -> Vec<String> {
     let words = |set: &[String]| if set.is_empty() { "nothing".to_owned() } else { set.join(", ") };
     let mut list = vec![
@@ -322,9 +331,10 @@ fn lines(view: &ConsentView) -> Vec<String> {
     if view.restricted {
         list.push(("restricted".to_owned(), "only kept: nothing leaves, is read or is collected".to_owned()));
     }
-    for (purpose, seq) in &view.floors {
-        list.push(("withdrawn".to_owned(), format!("{purpose} of all rows up to number {seq}")));
-    }
+    list.extend(withdrawn(view).map(|(purpose, seq)| {
+        let what = if purpose == "measure" { "everything" } else { purpose };
+        ("withdrawn".to_owned(), format!("{what} of all rows up to number {seq}"))
+    }));
     let mut out = pairs("", &list);
     let mut table = Table::new(&["=time", ">seq", "action", "purposes", "granted after", "by", "method", "notice"]);
     for d in &view.decisions {
@@ -350,6 +360,21 @@ fn lines(view: &ConsentView) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_withdrawal_is_one_line() {
+        let told = |list: &[(&str, i64)]| {
+            let floors = list.iter().map(|(word, seq)| ((*word).to_owned(), *seq)).collect();
+            let view = ConsentView { floors, ..ConsentView::default() };
+            withdrawn(&view).map(|(word, seq)| format!("{word} {seq}")).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(&[("marketing", 7), ("measure", 7), ("purpose_31", 7), ("share", 9)]),
+            ["measure 7", "share 9"]
+        );
+        assert_eq!(told(&[("share", 3)]), ["share 3"]);
+        assert!(told(&[]).is_empty());
+    }
 
     #[test]
     fn only_what_is_said_is_sent() {

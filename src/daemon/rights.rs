@@ -16,10 +16,21 @@ use crate::store::decisions::Asked;
 use crate::store::requests::Person;
 use crate::store::{ReadTx, Store, WriteTx, identities, visitors};
 use crate::subject::circumstances::{Circumstances, Stay, Upstream};
+use crate::subject::options::SubjectOptions;
 use crate::subject::{Done, Hook, Hooks, Subject};
 
 /// Visitors of one customer at the most.
 const VISITORS_MAX: i64 = 1_000;
+
+/// Who answers for the processing, and where people may complain: as `[subject]` says, else as `[controller]` does.
+fn responsible(config: &Config) -> (String, String) {
+    let (own, told) = (&config.subject, &config.controller);
+    let contact = [&told.name, &told.address, &told.email].map(String::as_str);
+    let contact: Vec<&str> = contact.into_iter().filter(|text| !text.is_empty()).collect();
+    let controller = if own.controller.is_empty() { contact.join(", ") } else { own.controller.clone() };
+    let said = own.complaint != SubjectOptions::default().complaint || told.authority.is_empty();
+    (controller, if said { own.complaint.clone() } else { told.authority.clone() })
+}
 
 /// Requests of data subjects of this collector. Errors: `Config` (the key of assertions).
 pub(in crate::daemon) fn subject(config: &Config, store: &Arc<Store>, seats: &[Seat]) -> Result<Subject> {
@@ -33,6 +44,7 @@ pub(in crate::daemon) fn subject(config: &Config, store: &Arc<Store>, seats: &[S
         name: target.recipient_name.clone(),
         personal: target.personal == PersonalFields::Include,
     };
+    let (controller, complaint) = responsible(config);
     let about = Circumstances {
         seats: seats.to_vec(),
         upstreams: config.targets.iter().map(upstream).collect(),
@@ -42,8 +54,8 @@ pub(in crate::daemon) fn subject(config: &Config, store: &Arc<Store>, seats: &[S
             ledger_months: config.retention.ledger_months,
             results_days: config.retention.results_days,
         },
-        controller: config.subject.controller.clone(),
-        complaint: config.subject.complaint.clone(),
+        controller,
+        complaint,
     };
     // what is handed in travels to the pen, and must not hold the store: the pen would be left to close it
     let data_dir = store.data_dir().to_owned();
@@ -115,4 +127,24 @@ fn decide(
     let what = if action == Action::Restrict { "only kept from now on" } else { "objected for" };
     done.answer = format!("{what}: {count} visitors");
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_name_the_controller_of_notices_unless_told_otherwise() {
+        let mut config = Config::default();
+        let nobody = SubjectOptions::default().complaint;
+        assert_eq!(responsible(&config), (String::new(), nobody));
+        config.controller.name = "Example Ltd".to_owned();
+        config.controller.email = "privacy@shop.example".to_owned();
+        config.controller.authority = "Authority, Town".to_owned();
+        let (controller, complaint) = responsible(&config);
+        assert_eq!((controller.as_str(), complaint.as_str()), ("Example Ltd, privacy@shop.example", "Authority, Town"));
+        config.subject.controller = "The branch".to_owned();
+        config.subject.complaint = "Another authority".to_owned();
+        assert_eq!(responsible(&config), ("The branch".to_owned(), "Another authority".to_owned()));
+    }
 }

@@ -46,7 +46,7 @@ pub struct VisitorView {
 }
 
 /// What a visitor's decisions amount to, and each of them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ConsentView {
     /// The site.
     pub site: String,
