@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use crate::base::error::{Error, Result};
-use crate::base::id::{ClientId, Seq, VisitorRef, mint_uuid};
+use crate::base::id::{ClientId, Seq, VisitorRef};
 use crate::domain::consent::Purposes;
-use crate::domain::erasure::{Marks, Step};
+use crate::domain::erasure::Marks;
 use crate::domain::request::Level;
 use crate::domain::visitor::{self, Visitor};
 use crate::store::erasures::{self, ErasureRow, Part, Whose};
@@ -224,25 +224,12 @@ fn insert(
     marks: &Marks,
     asked: &Asked,
 ) -> Result<[u8; 16]> {
-    let id = mint_uuid(tx.now());
+    let when = (tx.now(), tx.now(), asked.by.as_str());
     let row = ErasureRow {
-        id,
         request_id: asked.request_id,
-        site_id,
-        subject_ref,
-        whose,
-        step: Step::Rows,
-        marks: Some(erasures::seal_marks(data_dir, &id, marks)?),
-        opened: tx.now(),
-        opened_by: asked.by.clone(),
-        done: None,
-        row_count: 0,
-        told_seq: None,
-        waiting: None,
-        unreachable: None,
-        result: None,
-        result_digest: None,
+        ..ErasureRow::new(data_dir, site_id, (subject_ref, whose), marks, when)?
     };
+    let id = row.id;
     erasures::insert(tx, &row)?;
     Ok(id)
 }

@@ -12,7 +12,7 @@ use rusqlite::Row;
 use crate::base::cell::{self, Key, Place};
 use crate::base::digest::Hash;
 use crate::base::error::{Result, io};
-use crate::base::id::{Seq, VisitorRef, uuid_bytes, uuid_text};
+use crate::base::id::{Seq, VisitorRef, mint_uuid, uuid_bytes, uuid_text};
 use crate::base::text::{hex, unhex};
 use crate::base::time::Millis;
 use crate::domain::erasure::{Marks, Step};
@@ -99,6 +99,35 @@ pub struct ErasureRow {
 }
 
 impl ErasureRow {
+    /// One that begins with its rows, looked for by these marks. Errors: `Storage` (the root key).
+    pub fn new(
+        data_dir: &Path,
+        site_id: i64,
+        (subject_ref, whose): (VisitorRef, Whose),
+        marks: &Marks,
+        (now, opened, by): (Millis, Millis, &str),
+    ) -> Result<ErasureRow> {
+        let id = mint_uuid(now);
+        Ok(ErasureRow {
+            id,
+            request_id: None,
+            site_id,
+            subject_ref,
+            whose,
+            step: Step::Rows,
+            marks: Some(seal_marks(data_dir, &id, marks)?),
+            opened,
+            opened_by: by.to_owned(),
+            done: None,
+            row_count: 0,
+            told_seq: None,
+            waiting: None,
+            unreachable: None,
+            result: None,
+            result_digest: None,
+        })
+    }
+
     /// Is nothing left to be done on this machine?
     pub fn is_done_here(&self) -> bool {
         self.step == Step::Done && self.unreachable.is_none()

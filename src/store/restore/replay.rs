@@ -10,7 +10,7 @@ use crate::base::error::Result;
 use crate::base::id::{Seq, VisitorRef};
 use crate::base::time::Millis;
 use crate::domain::consent::{Action, Denial, Purposes};
-use crate::domain::erasure::{Marks, Step};
+use crate::domain::erasure::Marks;
 use crate::domain::visitor::{Visitor, id_hash};
 use crate::store::erasures::{self, ErasureRow, Part, Whose};
 use crate::store::rights_log::{ERASE, ERASE_CUSTOMER, ERASE_PART, Entry};
@@ -144,25 +144,8 @@ impl Replay<'_, '_> {
     }
 
     fn begin(&self, entry: &Entry, site_id: i64, whose: (VisitorRef, Whose), marks: &Marks) -> Result<()> {
-        let id = crate::base::id::mint_uuid(self.tx.now());
-        let row = ErasureRow {
-            id,
-            request_id: None,
-            site_id,
-            subject_ref: whose.0,
-            whose: whose.1,
-            step: Step::Rows,
-            marks: Some(erasures::seal_marks(self.data_dir, &id, marks)?),
-            opened: entry.at,
-            opened_by: "restore".to_owned(),
-            done: None,
-            row_count: 0,
-            told_seq: None,
-            waiting: None,
-            unreachable: None,
-            result: None,
-            result_digest: None,
-        };
+        let when = (self.tx.now(), entry.at, "restore");
+        let row = ErasureRow::new(self.data_dir, site_id, whose, marks, when)?;
         erasures::insert(self.tx, &row)
     }
 }
