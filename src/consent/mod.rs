@@ -318,7 +318,9 @@ fn welcome(tx: &WriteTx<'_>, seat: &Seat, key: &ClientId, received: Millis, befo
     };
     visitors::keep(tx, visitor.clone());
     visits::none_yet(tx, visitor.id);
-    tx.settle()?;
+    if !before.is_empty() {
+        tx.settle()?;
+    }
     for denial in before {
         denials::take_over(tx, visitor.id, denial)?;
     }

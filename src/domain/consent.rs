@@ -367,6 +367,13 @@ pub struct Change {
     pub restricts: Option<bool>,
 }
 
+impl Change {
+    /// Does it change no more than the visitor's own row: no floor, denial or restriction?
+    pub fn is_of_the_standing_only(&self) -> bool {
+        self.floors.is_none() && self.denied.is_none() && self.lifted.is_none() && self.restricts.is_none()
+    }
+}
+
 /// Applies a decision of corrected time `at` to a standing.
 /// A grant older than the newest denial of its purpose is recorded but does not become current; a refusal or
 /// withdrawal always does: a person's no never waits for clocks.

@@ -281,7 +281,9 @@ pub fn append(
     visitor: Option<&mut Visitor>,
     c: &Circumstances,
 ) -> Result<DecisionRow> {
-    tx.settle()?;
+    if !change.is_of_the_standing_only() {
+        tx.settle()?; // what refers to the visitor's row comes behind it
+    }
     let ledger_no = ledger::next_no(tx)?;
     let floor = tx.last_seq();
     let seq = tx.next_seq();

@@ -69,6 +69,9 @@ pub(super) fn apply(
     }
     visitor.floors = visitor.floors.with(change.floors);
     visitors::keep(tx, visitor.clone());
+    if change.is_of_the_standing_only() {
+        return Ok(()); // its row may wait for the group's end, as those of events do
+    }
     tx.settle()?;
     if let Some(restricted) = change.restricts {
         restrictions::set(tx, visitor.id, restricted, floor)?;
