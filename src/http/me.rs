@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::base::error::{Error, Result};
-use crate::base::id::{ClientId, uuid_bytes};
+use crate::base::id::ClientId;
 use crate::consent::{Actor, Request as Decide};
 use crate::domain::code::Code;
 use crate::domain::request::{Channel, Kind, Level};
@@ -134,22 +134,14 @@ pub fn erase(call: Call<'_>, request: Request, done: Responder) {
 
 fn ask_erasure(app: &App, request: &Request) -> Result<Reply> {
     let who = holder(app, request)?;
-    let view = match app.subject.open_already(&who.people, Kind::Erase)? {
-        Some(view) => view,
-        None => {
-            let words = match (who.level, &who.shown) {
-                (Level::Assertion, _) => "the device's token and the host site's assertion",
-                (_, Shown::Code(_)) => "the code of a receipt",
-                _ => "the device's token",
-            };
-            let known = Some((who.level, words.to_owned()));
-            let asked = Asked { kind: Kind::Erase, channel: Channel::Page, known, people: who.people };
-            let opened = app.subject.register(&asked, &Caller::Public)?;
-            let id = uuid_bytes(&opened.id).unwrap_or_default();
-            let begun = app.subject.run(&id, None, &[], &Caller::Public)?;
-            app.erasure.delete_rows()?;
-            begun
-        }
+    let words = match (who.level, &who.shown) {
+        (Level::Assertion, _) => "the device's token and the host site's assertion",
+        (_, Shown::Code(_)) => "the code of a receipt",
+        _ => "the device's token",
     };
+    let known = Some((who.level, words.to_owned()));
+    let asked = Asked { kind: Kind::Erase, channel: Channel::Page, known, people: who.people };
+    let view = app.subject.ask(&asked, &Caller::Public)?;
+    app.erasure.delete_rows()?;
     Ok(Reply::json(202, &json!({"request": view.id, "state": view.state, "due_at": view.due_at})))
 }

@@ -232,8 +232,8 @@ pub fn delete_before(tx: &WriteTx<'_>, before: Millis, limit: i64) -> Result<usi
     )
 }
 
-/// The oldest open request of a kind about a person.
-pub fn open_of(tx: &ReadTx<'_>, person: Person, kind: Kind) -> Result<Option<RequestRow>> {
+/// The open requests of a kind about a person, the oldest first.
+pub fn open_of(tx: &ReadTx<'_>, person: Person, kind: Kind) -> Result<Vec<RequestRow>> {
     let (of, id) = match person {
         Person::Visitor(id) => ("visitor", id),
         Person::Identity(id) => ("identity", id),
@@ -241,8 +241,8 @@ pub fn open_of(tx: &ReadTx<'_>, person: Person, kind: Kind) -> Result<Option<Req
     tx.conn()
         .prepare_cached(&format!(
             "SELECT {COLUMNS} FROM requests WHERE closed_at IS NULL AND kind = ?3 AND EXISTS (SELECT 1 FROM request_people p \
-             WHERE p.request_id = requests.request_id AND p.row_id = ?2 AND p.of = ?1) ORDER BY received_at LIMIT 1"
+             WHERE p.request_id = requests.request_id AND p.row_id = ?2 AND p.of = ?1) ORDER BY received_at"
         ))
-        .and_then(|mut s| s.query_row((of, id, kind.word()), from_row).optional())
-        .map_err(|e| open::error("looking for an open request", e))
+        .and_then(|mut s| s.query_map((of, id, kind.word()), from_row)?.collect())
+        .map_err(|e| open::error("looking for open requests", e))
 }

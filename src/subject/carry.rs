@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::base::digest::sha256;
 use crate::base::error::{Error, Result};
-use crate::base::id::uuid_text;
+use crate::base::id::{uuid_bytes, uuid_text};
 use crate::base::time::DAY_MS;
 use crate::domain::request::{Kind, Level, State};
 use crate::domain::token::Caller;
@@ -16,7 +16,7 @@ use crate::store::{WriteTx, audit};
 use crate::subject::rectify::Term;
 use crate::subject::results::Form;
 use crate::subject::view::RequestView;
-use crate::subject::{Done, Hook, Subject, access, note, page, rectify, results, scope};
+use crate::subject::{Asked, Done, Hook, Subject, access, note, page, rectify, results, scope};
 
 /// Who stands in the audit for what the program does by itself.
 const BY_ITSELF: &str = "system";
@@ -48,6 +48,34 @@ impl Subject {
             }
         }
         self.show(id)
+    }
+
+    /// Asks, and has it carried out. Whoever asks again, also after a crash between the two, goes on with the request there is: one
+    /// of the same kind and way about the same people, known as well. Errors: those of [`Subject::register`] and [`Subject::run`].
+    pub fn ask(&self, asked: &Asked, caller: &Caller) -> Result<RequestView> {
+        let mut people = asked.people.clone();
+        people.sort_unstable();
+        let level = asked.known.as_ref().map(|(level, _)| *level);
+        let open = self.store.read(|tx| {
+            let Some(first) = people.first() else { return Ok(None) };
+            for row in requests::open_of(tx, *first, asked.kind)? {
+                let mut of = requests::people(tx, &row.id)?;
+                of.sort_unstable();
+                if (row.channel, row.level) == (asked.channel, level) && of == people {
+                    return Ok(Some(row));
+                }
+            }
+            Ok(None)
+        })?;
+        let view = match open {
+            Some(row) => self.show(&row.id)?,
+            None => self.register(asked, caller)?,
+        };
+        if view.state != State::Verified.word() {
+            return Ok(view);
+        }
+        let id = uuid_bytes(&view.id).ok_or_else(|| Error::storage("a request has no number"))?;
+        self.run(&id, None, &[], caller)
     }
 
     /// Done by somebody else in one transaction: either all of it is written down, or nothing.

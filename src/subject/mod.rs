@@ -299,13 +299,6 @@ impl Subject {
         })
     }
 
-    /// An open request of this kind about the first of these people, so that asking twice opens one.
-    pub fn open_already(&self, people: &[Person], kind: Kind) -> Result<Option<RequestView>> {
-        let Some(person) = people.first() else { return Ok(None) };
-        let row = self.store.read(|tx| requests::open_of(tx, *person, kind))?;
-        row.map(|row| self.show(&row.id)).transpose()
-    }
-
     /// The client's ids of the visitors a request is about, as far as they are kept.
     pub fn keys_of(&self, id: &[u8; 16]) -> Result<Vec<String>> {
         let people = self.store.read(|tx| requests::people(tx, id))?;

@@ -431,3 +431,36 @@ fn a_customer_whom_a_restore_could_not_name_is_looked_for_by_the_name_once_keys_
     let found: Value = serde_json::from_str(&told.row.result.unwrap()).unwrap();
     assert!(found["marks"].as_u64().unwrap() > 0 && found["hits"] == 0, "{found}");
 }
+
+#[test]
+fn who_asks_again_goes_on_with_their_own_request_and_with_nobody_elses() {
+    let world = family();
+    let ask = |level: Level, people: Vec<Person>| {
+        let asked =
+            Asked { kind: Kind::Erase, channel: Channel::Page, known: Some((level, "shown".to_owned())), people };
+        (world.app().subject.register(&asked, &Caller::Public).unwrap(), asked)
+    };
+    // cut off between being written down and being begun
+    let (cut_off, device) = ask(Level::Device, named(&world, Some("shared-device"), None));
+    assert_eq!(cut_off.state, State::Verified.word());
+    let begun = world.app().subject.ask(&device, &Caller::Public).unwrap();
+    assert_eq!((begun.id.as_str(), begun.state), (cut_off.id.as_str(), State::Running.word()));
+    let again = world.app().subject.ask(&device, &Caller::Public).unwrap();
+    assert_eq!((again.id, again.state), (cut_off.id.clone(), State::Running.word()));
+    // meanwhile two people who are signed in on that device ask for what is theirs
+    let mut ids = vec![cut_off.id];
+    for who in ["customer-anna", "customer-ben"] {
+        let mut people = named(&world, None, Some(who));
+        people.extend(named(&world, Some("shared-device"), None));
+        let known = Some((Level::Assertion, "shown".to_owned()));
+        let asked = Asked { kind: Kind::Erase, channel: Channel::Page, known, people };
+        let view = world.app().subject.ask(&asked, &Caller::Public).unwrap();
+        assert_eq!(view.state, State::Running.word(), "{who}");
+        assert!(!ids.contains(&view.id), "{who} was told of somebody else's request");
+        ids.push(view.id);
+    }
+    world.app().erasure.work().unwrap();
+    for id in &ids {
+        assert_eq!(show(&world, &uuid_bytes(id).unwrap()).state, State::Answered.word());
+    }
+}
