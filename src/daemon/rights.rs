@@ -19,7 +19,7 @@ use crate::subject::circumstances::{Circumstances, Stay, Upstream};
 use crate::subject::options::SubjectOptions;
 use crate::subject::{Done, Hook, Hooks, Subject};
 
-/// Visitors of one customer at the most.
+/// Visitors of one customer at the most: all of them change in one transaction, and none is left out silently.
 const VISITORS_MAX: i64 = 1_000;
 
 /// Who answers for the processing, and where people may complain: as `[subject]` says, else as `[controller]` does.
@@ -80,7 +80,13 @@ fn visitors_of(tx: &ReadTx<'_>, people: &[Person], level: Option<Level>) -> Resu
         match person {
             Person::Visitor(id) => drop(all.insert(*id)),
             Person::Identity(id) if level.is_some_and(|level| level != Level::Device) => {
-                all.extend(identities::visitors_of(tx, *id, VISITORS_MAX)?);
+                let of = identities::visitors_of(tx, *id, VISITORS_MAX + 1)?;
+                if of.len() > usize::try_from(VISITORS_MAX).unwrap_or(usize::MAX) {
+                    return Err(Error::conflict(format!("the customer has more than {VISITORS_MAX} visitors"))
+                        .code("too_many")
+                        .remedy("open a request for each visitor: nothing was changed"));
+                }
+                all.extend(of);
             }
             Person::Identity(_) => {}
         }
@@ -88,7 +94,8 @@ fn visitors_of(tx: &ReadTx<'_>, people: &[Person], level: Option<Level>) -> Resu
     Ok(all)
 }
 
-/// Records the same decision for each of them. Errors: `Conflict` where a site is not configured any more.
+/// Records the same decision for each of them. Errors: `Conflict` where a site is not configured any more, or they are
+/// too many.
 fn decide(
     tx: &WriteTx<'_>,
     seats: &[Seat],
