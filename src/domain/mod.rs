@@ -14,6 +14,7 @@ pub mod code;
 pub mod consent;
 pub mod correction;
 pub mod count;
+pub mod delivery;
 pub mod denied;
 pub mod device;
 pub mod erasure;

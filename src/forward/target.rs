@@ -14,6 +14,7 @@ use crate::base::error::Result;
 use crate::base::id::{EdgeId, Epoch};
 use crate::base::time::Millis;
 use crate::domain::batch;
+use crate::domain::delivery::Watermark;
 use crate::domain::event::Lane;
 use crate::forward::encode::Rendered;
 use crate::forward::options::Recipient;
@@ -125,6 +126,17 @@ pub trait Target: Send + Sync {
     fn watermark(&self, of: Key, acked: i64, put_no: i64) -> Result<i64> {
         let _ = (of, put_no);
         Ok(acked)
+    }
+
+    /// What it has of an edge, as it says itself; `None` where it cannot say (`GET /v1/watermarks` answers 404 or 405).
+    fn watermarks(&self, edge: EdgeId) -> Result<Option<Vec<Watermark>>> {
+        let _ = edge;
+        Ok(None)
+    }
+
+    /// Is it reached over a network that may be down, so that bandwidth, windows and probes apply?
+    fn is_remote(&self) -> bool {
+        false
     }
 
     /// Where its batches can be verified as files, if they lie in a folder of this machine.
