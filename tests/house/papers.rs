@@ -19,7 +19,8 @@ const REGISTRIES: [&str; 4] =
 /// Recorded data, kept as it came: addresses of pages in it may look like paths. Files, or folders ending in `/`.
 const DATA: [&str; 1] = ["tests/corpus/"];
 
-const LOCK_PACKAGES_MAX: usize = 160;
+/// The aim is 140. Of what lies above it, TLS brings 29, half of them for other systems, which are never built here.
+const LOCK_PACKAGES_MAX: usize = 185;
 
 /// Files and folders with a name that says nothing.
 pub fn check_names(path: &str) -> Vec<Offence> {
@@ -165,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_may_hold_160_packages_and_no_more() {
-        assert_eq!(check_lock(&"[[package]]\n".repeat(160)).len(), 0);
-        let found = check_lock(&"[[package]]\n".repeat(161));
-        assert!(found[0].what.starts_with("161 packages"));
+    fn a_lock_file_may_hold_185_packages_and_no_more() {
+        assert_eq!(check_lock(&"[[package]]\n".repeat(185)).len(), 0);
+        let found = check_lock(&"[[package]]\n".repeat(186));
+        assert!(found[0].what.starts_with("186 packages"));
     }
 }
