@@ -543,6 +543,20 @@ CREATE TABLE stale (
   PRIMARY KEY (epoch_id, lane, batch_no)
 ) STRICT, WITHOUT ROWID;
 
+-- What needs a person, while it lasts: a fork, a token that is not accepted, rows a receiver refuses.
+-- owner: src/store/alarms.rs
+-- retention: until what it tells of is well again
+-- personal: no
+CREATE TABLE alarms (
+  code     TEXT    NOT NULL,
+  about    TEXT    NOT NULL,
+  what     TEXT    NOT NULL,
+  first_at INTEGER NOT NULL,
+  last_at  INTEGER NOT NULL,
+  times    INTEGER NOT NULL CHECK (times > 0),
+  PRIMARY KEY (code, about)
+) STRICT, WITHOUT ROWID;
+
 -- Counters of events without the right to measure; they name nobody.
 -- owner: src/store/counts.rs
 -- retention: [retention] counts_months

@@ -15,7 +15,7 @@ const AFTER: &str = "Example:
 The first line is `ok`, or `attention: ...` with what is not well.";
 
 /// In this order; what else there is follows.
-const SECTIONS: [&str; 8] = ["totals", "lanes", "targets", "holes", "tallies", "disk", "clock", "database"];
+const SECTIONS: [&str; 9] = ["totals", "lanes", "targets", "alarms", "holes", "tallies", "disk", "clock", "database"];
 
 /// Flags of `status`.
 #[derive(Debug, clap::Args)]
@@ -135,7 +135,7 @@ pub(in crate::cli) fn section(value: &Value) -> Vec<String> {
             };
             // serde_json keeps an object's keys sorted; what names the row goes first
             let mut keys: Vec<&String> = first.keys().collect();
-            let names = ["target", "lane", "what", "name", "site"];
+            let names = ["target", "lane", "code", "about", "what", "name", "site"];
             keys.sort_by_key(|key| names.iter().position(|name| name == key).unwrap_or(names.len()));
             let numeric = |key: &str| !key.ends_with("_at") && rows.iter().all(|row| row[key].is_number());
             let heads: Vec<String> =

@@ -11,6 +11,7 @@ use crate::base::time::Clock;
 use crate::config::Config;
 use crate::consent::proofs::take_away;
 use crate::consent::{lapse, verify};
+use crate::domain::alarm::{self, Alarm};
 use crate::domain::event::Lane;
 use crate::domain::site::Seat;
 use crate::domain::withdrawal::Withdrawal;
@@ -22,7 +23,7 @@ use crate::http::app::Operations;
 use crate::ingest::Ingest;
 use crate::ingest::traces::SpoolTraces;
 use crate::store::traces::{Answers, Copies, Traces};
-use crate::store::{Store, WriteTx, audit};
+use crate::store::{Store, WriteTx, alarms, audit};
 use crate::upkeep::{Hooks, Plan, Stop, Upkeep};
 
 /// Longest a page of the ledger may take to be read before old entries go, ms.
@@ -201,6 +202,17 @@ fn target_row(lane: &LaneStatus) -> serde_json::Value {
     })
 }
 
+fn alarm_row(a: &Alarm) -> serde_json::Value {
+    json!({
+        "code": a.code,
+        "about": a.about,
+        "what": a.what,
+        "first_at": a.first.rfc3339(),
+        "last_at": a.last.rfc3339(),
+        "times": a.times,
+    })
+}
+
 impl Operations for Care {
     fn status(&self) -> Result<serde_json::Value> {
         let (pen, upkeep, lanes) = (self.store.pen().status(), self.upkeep.status()?, self.forwarder.status()?);
@@ -228,6 +240,10 @@ impl Operations for Care {
                 "mend the target; it is tried again by itself",
             );
         }
+        let raised = self.store.read(alarms::list)?;
+        for one in &raised {
+            say(one.told(), alarm::remedy(&one.code));
+        }
         for care in &upkeep.cares {
             if let Some(error) = &care.error {
                 say(format!("upkeep, {}: {error}", care.what), "it is tried again by itself");
@@ -237,6 +253,7 @@ impl Operations for Care {
             "attention": attention,
             "writer": {"waiting": pen.waiting, "most_waiting": pen.most_waiting, "groups": pen.groups},
             "targets": lanes.iter().map(target_row).collect::<Vec<_>>(),
+            "alarms": raised.iter().map(alarm_row).collect::<Vec<_>>(),
             "upkeep": upkeep,
         }))
     }

@@ -3,6 +3,7 @@
 
 pub mod accesslog;
 pub mod address;
+pub mod alarm;
 pub mod attributes;
 pub mod batch;
 pub mod body;

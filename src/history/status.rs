@@ -6,10 +6,11 @@ use serde::Serialize;
 use crate::base::error::Result;
 use crate::base::text::bytes_text;
 use crate::base::time::{HOUR_MS, Millis};
+use crate::domain::alarm::{self, Alarm};
 use crate::domain::event::Lane;
 use crate::history::counts::discreet;
 use crate::history::{History, SCHEMA_VERSION};
-use crate::store::{ReadTx, batches, counts, decisions, epochs, holes, meta, open, space, sums, tallies};
+use crate::store::{ReadTx, alarms, batches, counts, decisions, epochs, holes, meta, open, space, sums, tallies};
 
 /// Something that is not well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -114,6 +115,23 @@ pub struct TargetStatus {
     pub last_error: Option<String>,
 }
 
+/// Something that lasts and needs a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AlarmStatus {
+    /// Its stable word.
+    pub code: String,
+    /// What it is about.
+    pub about: String,
+    /// What happened last.
+    pub what: String,
+    /// When it began.
+    pub first_at: String,
+    /// When it was raised last.
+    pub last_at: String,
+    /// How often.
+    pub times: i64,
+}
+
 /// A named number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Named {
@@ -136,6 +154,8 @@ pub struct Status {
     pub lanes: Vec<LaneStatus>,
     /// Targets.
     pub targets: Vec<TargetStatus>,
+    /// What lasts and needs a person.
+    pub alarms: Vec<AlarmStatus>,
     /// Lines that may no longer leave, by reason.
     pub holes: Vec<Named>,
     /// What was dropped, refused and removed since ever.
@@ -159,11 +179,12 @@ impl History {
         let wal_bytes = space::wal_bytes(self.data_dir())?;
         let (free_bytes, all_bytes) = space::free_bytes(self.data_dir())?;
         let used_bytes = space::used_bytes(self.data_dir())?;
-        let mut status = self.read(|tx| {
+        let (mut status, raised) = self.read(|tx| {
+            let raised = alarms::list(tx)?;
             let all = epochs::all(tx)?;
             let current = all.last();
             let newest = meta::newest_at(tx)?;
-            Ok(Status {
+            let status = Status {
                 attention: Vec::new(),
                 database: DatabaseStatus {
                     file: path.display().to_string(),
@@ -177,14 +198,29 @@ impl History {
                 totals: totals(tx, now)?,
                 lanes: Lane::ALL.into_iter().map(|lane| lane_status(tx, lane)).collect::<Result<_>>()?,
                 targets: targets(tx, current.map(|row| row.id))?,
+                alarms: raised.iter().map(alarm_status).collect(),
                 holes: named(holes::totals(tx)?),
                 tallies: named(tallies::all(tx)?),
                 disk: DiskStatus { used_bytes, budget_bytes: meta::disk_budget(tx)?, free_bytes },
                 clock: ClockStatus { now_at: now.rfc3339(), newest_at: (newest.0 > 0).then(|| newest.rfc3339()) },
-            })
+            };
+            Ok((status, raised))
         })?;
         status.attention = attention(&status, now, all_bytes);
+        let of = |a: &Alarm| Attention { what: a.told(), remedy: alarm::remedy(&a.code).to_owned() };
+        status.attention.extend(raised.iter().map(of));
         Ok(status)
+    }
+}
+
+fn alarm_status(a: &Alarm) -> AlarmStatus {
+    AlarmStatus {
+        code: a.code.clone(),
+        about: a.about.clone(),
+        what: a.what.clone(),
+        first_at: a.first.rfc3339(),
+        last_at: a.last.rfc3339(),
+        times: a.times,
     }
 }
 
@@ -294,6 +330,7 @@ mod tests {
             },
             lanes: Vec::new(),
             targets: Vec::new(),
+            alarms: Vec::new(),
             holes: Vec::new(),
             tallies: Vec::new(),
             disk: DiskStatus { used_bytes: 10, budget_bytes: Some(1_000), free_bytes: 500 },

@@ -17,7 +17,8 @@ use crate::domain::visitor::{Rights, Visitor, id_hash};
 use crate::history::export::{Export, Format, Kind as Rows};
 use crate::history::{Filter, History};
 use crate::store::{
-    Store, StoreOptions, WriteTx, agents, counts, events, floors, pages, personal, refusals, sites, visitors, visits,
+    Store, StoreOptions, WriteTx, agents, alarms, counts, events, floors, pages, personal, refusals, sites, visitors,
+    visits,
 };
 
 const NOW: Millis = Millis(1_800_000_000_000);
@@ -438,4 +439,19 @@ fn a_backup_is_read_like_the_database() {
     assert_eq!(self::seqs(&History::open(folder.path()).unwrap(), &Filter::default()), seqs);
     let again = crate::history::backup::backup(world.dir.path(), &to, None, &mut |_, _| {});
     assert_eq!(again.unwrap_err().kind, Kind::Conflict);
+}
+
+#[test]
+fn an_alarm_is_attention_until_it_is_cleared() {
+    let world = World::new();
+    let status = || world.live().status(NOW).unwrap();
+    let quiet = status().attention.len();
+    world.write(|tx| alarms::raise(tx, "fork", "centre", "another digest lies there"));
+    let told = status();
+    assert_eq!(told.alarms.iter().map(|a| (a.code.as_str(), a.times)).collect::<Vec<_>>(), [("fork", 1)]);
+    let last = told.attention.last().unwrap();
+    assert_eq!(last.what, "fork (centre): another digest lies there");
+    assert!(!last.remedy.is_empty());
+    world.write(|tx| alarms::clear(tx, "fork", "centre").map(|_| ()));
+    assert_eq!((status().alarms.len(), status().attention.len()), (0, quiet));
 }

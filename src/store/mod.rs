@@ -18,6 +18,7 @@ use crate::base::time::{Clock, Millis};
 pub mod again;
 pub mod agents;
 pub mod ages;
+pub mod alarms;
 pub mod attempts;
 pub mod audit;
 pub mod backup;

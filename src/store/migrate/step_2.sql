@@ -491,6 +491,16 @@ CREATE TABLE stale (
   PRIMARY KEY (epoch_id, lane, batch_no)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE alarms (
+  code     TEXT    NOT NULL,
+  about    TEXT    NOT NULL,
+  what     TEXT    NOT NULL,
+  first_at INTEGER NOT NULL,
+  last_at  INTEGER NOT NULL,
+  times    INTEGER NOT NULL CHECK (times > 0),
+  PRIMARY KEY (code, about)
+) STRICT, WITHOUT ROWID;
+
 DROP VIEW visible_visits;
 CREATE VIEW visible_visits AS
   SELECT v.* FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id
