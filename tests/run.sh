@@ -85,9 +85,16 @@ need_faketime() {
     command -v faketime >/dev/null || die "there is still no faketime" "install the package faketime"
 }
 
+# Files for sticks are read and written by the tool whose format they have.
+need_age() {
+    command -v age >/dev/null || apt_install age age
+    command -v age >/dev/null || die "there is still no age" "install the package age"
+}
+
 need_cargo
 need_compiler
 need_faketime
+need_age
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 need_python "$target/test-venv"

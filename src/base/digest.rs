@@ -91,6 +91,12 @@ pub fn hmac_plain(secret: &[u8], bytes: &[u8]) -> Hash {
     mac.finalize().into_bytes().into()
 }
 
+/// 32 bytes of key out of a secret (HKDF with SHA-256, RFC 5869): another `salt` or `info`, another key.
+pub fn hkdf(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
+    // a missing salt is one of zeros, which is what HMAC makes of an empty key
+    hmac_plain(&hmac_plain(salt, secret), &[info, &[1]].concat())
+}
+
 fn word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
@@ -226,6 +232,17 @@ mod tests {
             }
             assert_eq!(sip.finish(), 0xa129_ca61_49be_45e5, "{cuts:?}");
         }
+    }
+
+    #[test]
+    fn derived_keys_are_those_of_the_rfc() {
+        // RFC 5869, test cases 1 and 3: the first 32 of 42 bytes
+        let salt: Vec<u8> = (0..13).collect();
+        let info: Vec<u8> = (0xf0..0xfa).collect();
+        let first = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf";
+        let third = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d";
+        assert_eq!(crate::base::text::hex(&hkdf(&[0x0b; 22], &salt, &info)), first);
+        assert_eq!(crate::base::text::hex(&hkdf(&[0x0b; 22], &[], &[])), third);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Floor 0: errors, time, ids, text, gzip, digests, ciphers. Knows nothing of the domain and imports nothing of the crate.
 //! Invariant: the clock, randomness and every digest of the program are reached through here.
 
+pub mod age;
 pub mod base64;
 pub mod cell;
 pub mod digest;

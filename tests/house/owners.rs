@@ -48,8 +48,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sha2", DIGESTS),
     ("hmac", DIGESTS),
     ("subtle", DIGESTS),
-    ("ed25519-compact", &["src/base/digest.rs", "src/base/cell.rs"]),
-    ("chacha20poly1305", CELLS),
+    ("ed25519-compact", &["src/base/digest.rs", "src/base/cell.rs", "src/base/age.rs"]),
+    ("chacha20poly1305", &["src/base/cell.rs", "src/base/age.rs"]),
     ("zeroize", CELLS),
 ];
 
