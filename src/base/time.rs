@@ -129,6 +129,14 @@ pub fn local_text(at: Millis, zone: &str) -> String {
     zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// Minutes since midnight at this instant in the named IANA zone; in the machine's own where the name is empty or unknown.
+pub fn minute_of_day(at: Millis, zone: &str) -> u16 {
+    let stamp = jiff::Timestamp::from_millisecond(at.0.clamp(MIN_MS, MAX_MS)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let named = jiff::tz::TimeZone::get(zone).ok().filter(|_| !zone.is_empty());
+    let zoned = stamp.to_zoned(named.unwrap_or_else(jiff::tz::TimeZone::system));
+    u16::try_from(i32::from(zoned.hour()) * 60 + i32::from(zoned.minute())).unwrap_or(0)
+}
+
 /// Is this an IANA time zone this machine (or the built-in table) knows?
 pub fn zone_known(zone: &str) -> bool {
     jiff::tz::TimeZone::get(zone).is_ok()
@@ -245,6 +253,15 @@ mod tests {
         assert_eq!(later("2028-01-31T09:30:00Z", 1), "2028-02-29T09:30:00.000Z");
         assert_eq!(later("2026-11-21T00:00:00Z", 3), "2027-02-21T00:00:00.000Z");
         assert_eq!(Millis(0).months_later(u32::MAX), Millis(MAX_MS));
+    }
+
+    #[test]
+    fn the_minute_of_the_day_follows_the_zone_and_its_summer_time() {
+        let minute = |text: &str, zone| minute_of_day(Millis::parse(text).unwrap(), zone);
+        assert_eq!(minute("2026-01-15T22:30:59Z", "Europe/Berlin"), 23 * 60 + 30);
+        assert_eq!(minute("2026-07-15T22:30:00Z", "Europe/Berlin"), 30, "an hour on in summer");
+        assert_eq!(minute("2026-07-15T22:30:00Z", "UTC"), 22 * 60 + 30);
+        assert!(minute("2026-07-15T22:30:00Z", "") < 1_440);
     }
 
     #[test]

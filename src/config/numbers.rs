@@ -56,6 +56,7 @@ pub(super) fn rows(config: &Config) -> Vec<Row> {
     for (n, target) in config.targets.iter().enumerate() {
         rows.push((format!("target[{n}].keep_days"), target.keep_days.into(), 1, DAYS_MAX));
         rows.push((format!("target[{n}].keep_bytes"), target.keep_bytes, MIB, 1_024 * TIB));
+        rows.push((format!("target[{n}].bytes_per_second"), target.bytes_per_second, 0, TIB));
     }
     rows.extend(
         config.quota.disk_budget_bytes.map(|have| ("quota.disk_budget_bytes".to_owned(), have, 1, 1_024 * TIB)),

@@ -3,9 +3,11 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::base::time;
 use crate::config::findings::Findings;
 use crate::config::{Config, Severity};
 use crate::forward::options::{Recipient, TargetOptions};
+use crate::forward::schedule::Window;
 
 const NAME_BYTES_MAX: usize = 64;
 /// What else lies in the data directory. Names that begin with `wayside` are the database and what belongs to it.
@@ -32,6 +34,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             Ok(folder) => folders.push(folder),
         }
         recipient(target, &at, findings);
+        times(target, &at, findings);
         if config.quota.disk_budget_bytes.is_some_and(|budget| target.keep_bytes > budget) {
             findings.clash(
                 Severity::Warning,
@@ -81,6 +84,22 @@ fn folder(data_dir: &Path, path: &Path) -> Result<PathBuf, &'static str> {
             Err("is used for something else in the data directory")
         }
         Some(_) => Ok(clean),
+    }
+}
+
+/// When batches leave over the network.
+fn times(target: &TargetOptions, at: &str, findings: &mut Findings) {
+    for window in &target.windows {
+        if let Err(error) = Window::parse(window) {
+            findings.error(format!("{at}.windows"), error.what, "write times of day like \"22:00-06:00\"");
+        }
+    }
+    if let Some(zone) = target.time_zone.as_deref().filter(|zone| !time::zone_known(zone)) {
+        findings.error(
+            format!("{at}.time_zone"),
+            format!("{zone:?} is no time zone"),
+            "write one like \"Europe/Berlin\"",
+        );
     }
 }
 

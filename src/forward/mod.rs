@@ -3,12 +3,13 @@
 //! Invariants: an attempt is committed before its batch is rendered, and rendered from a snapshot taken after that; the
 //! consent lane goes first; one target's failure holds up no other. The database is the schedule: a kick only wakes.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::base::error::{Result, io};
-use crate::base::time::Clock;
+use crate::base::time::{Clock, monotonic_ms};
 use crate::domain::event::Lane;
 use crate::store::edge::KnownKey;
 use crate::store::{Reading, Store};
@@ -18,9 +19,11 @@ pub mod encode;
 pub mod expire;
 pub mod inspect;
 pub mod options;
+pub mod pace;
 mod renew;
 pub mod retry;
 mod run;
+pub mod schedule;
 pub mod seal;
 pub mod status;
 pub mod target;
@@ -29,6 +32,7 @@ pub mod verify;
 
 use self::dir::Dir;
 use self::options::{ForwardOptions, TargetKind, TargetOptions};
+use self::pace::{Limits, Pace};
 use self::seal::{SealRules, Sealed};
 use self::target::{Key, Landed, Target};
 use self::verify::{Looking, Only, Progress, Snapshots, Verified};
@@ -44,9 +48,14 @@ pub struct Forwarder {
     gzip_level: u32,
     enabled: bool,
     targets: Vec<Box<dyn Target>>,
-    /// Held from rendering to the end of the writing: an older rendering must never be written over a newer one.
-    turn: Mutex<()>,
+    /// Held per target from rendering to the end of the writing: an older rendering must never be written over a newer one.
+    /// One each: a receiver that is slow holds up no other.
+    turns: HashMap<String, Mutex<()>>,
     bell: Bell,
+    /// How each target is doing, by its name.
+    paces: HashMap<String, Mutex<Pace>>,
+    /// Milliseconds on a clock nobody can set.
+    uptime_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
 }
 
 /// A batch that reached a target.
@@ -101,8 +110,29 @@ impl Forwarder {
         targets: &[TargetOptions],
         edge_label: &str,
     ) -> Self {
-        let targets = opened(store.data_dir(), targets);
-        Self::to(store, clock, options, targets, edge_label)
+        let opened = opened(store.data_dir(), targets);
+        let mut out = Self::to(store, clock, options, opened, edge_label);
+        for target in targets {
+            out = out.limited(&target.name, Limits::of(target));
+        }
+        out
+    }
+
+    /// Holds a target over the network to its bandwidth and hours.
+    pub fn limited(mut self, target: &str, limits: Limits) -> Self {
+        let now_ms = (self.uptime_ms)();
+        if let Some(pace) = self.paces.get_mut(target) {
+            *pace = Mutex::new(Pace::new(limits, now_ms));
+        }
+        self
+    }
+
+    /// Goes by another clock than the machine's for waits within this process. For tests.
+    pub fn with_uptime(self, uptime_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        let now_ms = uptime_ms();
+        let paces = self.paces.keys().map(|name| (name.clone(), Mutex::new(Pace::new(Limits::default(), now_ms))));
+        let paces = paces.collect();
+        Forwarder { paces, uptime_ms: Arc::new(uptime_ms), ..self }
     }
 
     /// A forwarder to targets made elsewhere.
@@ -113,21 +143,38 @@ impl Forwarder {
         targets: Vec<Box<dyn Target>>,
         edge_label: &str,
     ) -> Self {
+        let mut rules = SealRules::new(options, edge_label);
+        if targets.iter().any(|target| target.is_remote()) {
+            rules.phase_ms = Some(schedule::phase_ms(store.identity().edge.id, rules.after_ms));
+        }
+        let now_ms = monotonic_ms();
+        let pace = |target: &dyn Target| (target.name().to_owned(), Mutex::new(Pace::new(Limits::default(), now_ms)));
+        let paces = targets.iter().map(|target| pace(target.as_ref())).collect();
+        let turns = targets.iter().map(|target| (target.name().to_owned(), Mutex::new(()))).collect();
         Forwarder {
-            rules: SealRules::new(options, edge_label),
+            rules,
             gzip_level: options.gzip_level.min(9),
             enabled: options.enabled,
             store,
             clock,
             targets,
-            turn: Mutex::new(()),
+            turns,
             bell: Bell::default(),
+            paces,
+            uptime_ms: Arc::new(monotonic_ms),
         }
     }
 
-    /// Waits until nothing is being put. Whoever renders does so after this.
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How a target is doing.
+    fn pace(&self, target: &dyn Target) -> MutexGuard<'_, Pace> {
+        let pace = self.paces.get(target.name()).expect("invariant: every target has its pace");
+        pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nothing is being put to a target. Whoever renders for it does so after this.
+    fn turn(&self, target: &dyn Target) -> MutexGuard<'_, ()> {
+        let turn = self.turns.get(target.name()).expect("invariant: every target has its turn");
+        turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The names of its targets.
@@ -202,7 +249,8 @@ impl Forwarder {
             for failed in &report.failed {
                 log::warn!("forwarding {} to {}: {}", failed.key, failed.target, failed.what);
             }
-            heard = self.bell.wait(heard, TICK);
+            let next_ms = self.pace(target).next_ms((self.uptime_ms)()).and_then(|ms| u64::try_from(ms.max(1)).ok());
+            heard = self.bell.wait(heard, next_ms.map_or(TICK, |ms| TICK.min(Duration::from_millis(ms))));
         }
     }
 

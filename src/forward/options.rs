@@ -90,6 +90,13 @@ pub struct TargetOptions {
     pub keep_days: u32,
     /// Bytes that files of a `dir` target may take while they wait; the oldest expire first.
     pub keep_bytes: u64,
+    /// Bytes a second that leave to a target over the network, repeated attempts included; 0 = as many as there is room for.
+    pub bytes_per_second: u64,
+    /// Times of day at which batches leave over the network, `"22:00-06:00"`; none = always. The consent lane never waits.
+    pub windows: Vec<String>,
+    /// The IANA time zone of `windows`; none = this machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
 }
 
 impl Default for TargetOptions {
@@ -104,6 +111,9 @@ impl Default for TargetOptions {
             required: true,
             keep_days: 30,
             keep_bytes: 1_073_741_824,
+            bytes_per_second: 0,
+            windows: Vec::new(),
+            time_zone: None,
         }
     }
 }

@@ -66,7 +66,7 @@ impl Forwarder {
         })?;
         let Some((key, batch)) = found.filter(|(key, _)| target.lies(*key)) else { return Ok(false) };
         let (name, lane) = (target.name().to_owned(), key.lane);
-        let _turn = self.turn();
+        let _turn = self.turn(target);
         let (attempt_id, at) =
             self.store.pen().call(move |tx| Ok((attempts::begin(tx, &name, epoch_id, lane, batch_no)?.0, tx.now())))?;
         let order = Order { recipient: target.recipient(), keys: &self.store.identity().edge.keys, began: at };

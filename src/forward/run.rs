@@ -3,11 +3,13 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::id::random_below;
-use crate::base::time::Millis;
+use crate::base::time::{HOUR_MS, Millis};
 use crate::domain::batch::Batch;
 use crate::domain::event::Lane;
 use crate::forward::encode::{self, Order, Rendered};
+use crate::forward::pace::{Leave, Pace};
 use crate::forward::retry::Verdict;
+use crate::forward::schedule::Trouble;
 use crate::forward::target::{Key, Parcel, Put, Target};
 use crate::forward::{Failed, Forwarder, Report, Sent, expire, seal};
 use crate::store::cursors::Cursor;
@@ -16,6 +18,8 @@ use crate::store::{ReadTx, attempts, batches, cursors, epochs};
 
 /// Steps of the random fraction.
 const JITTER_STEPS: u64 = 1 << 20;
+/// Longest any wait is meant to last, ms.
+const WAIT_MS_MAX: i64 = HOUR_MS;
 
 /// The next batch of a lane that a target has not got.
 #[derive(Clone, Debug)]
@@ -44,20 +48,40 @@ pub(in crate::forward) fn next_in_lane(tx: &ReadTx<'_>, target: &str, lane: Lane
     Ok(None)
 }
 
-/// The next batch to try: lanes in order, those left alone that failed lately (`now`) or in this round (`failed`).
-/// While the consent lane has something to send, nothing goes before it.
-fn next(tx: &ReadTx<'_>, target: &str, now: Option<Millis>, failed: &[Lane]) -> Result<Option<Due>> {
+/// The next batch of every lane, the consent lane's first.
+type Heads = Vec<Due>;
+
+fn heads(tx: &ReadTx<'_>, target: &str) -> Result<Heads> {
+    let mut out = Heads::new();
     for lane in Lane::ALL {
-        let Some(due) = next_in_lane(tx, target, lane)? else { continue };
-        let waits = now.is_some_and(|now| due.cursor.next_at > now) || failed.contains(&lane);
-        if !waits {
-            return Ok(Some(due));
-        }
-        if lane == Lane::Consent {
-            return Ok(None);
-        }
+        out.extend(next_in_lane(tx, target, lane)?);
     }
-    Ok(None)
+    Ok(out)
+}
+
+/// The batch to try: those left alone that failed lately (`now`) or in this round (`failed`). While the consent lane has
+/// something to send, nothing goes before it; hours and bandwidth (`allowed`) do not concern it. After a failure the
+/// smallest goes first.
+fn choose(heads: Heads, now: Option<Millis>, failed: &[Lane], pace: &mut Pace, allowed: bool) -> Option<Due> {
+    let waits = |due: &Due| {
+        // a time far ahead was written before the clock was set back
+        let later = now.is_some_and(|now| (1..=WAIT_MS_MAX).contains(&due.cursor.next_at.since(now)));
+        later || failed.contains(&due.batch.lane)
+    };
+    if let Some(consent) = heads.iter().find(|due| due.batch.lane == Lane::Consent) {
+        return (!waits(consent)).then(|| consent.clone());
+    }
+    if !allowed {
+        return None;
+    }
+    let mut ready: Vec<Due> = heads.into_iter().filter(|due| !waits(due)).collect();
+    let lane = if pace.is_proving() {
+        ready.iter().min_by_key(|due| due.batch.count)?.batch.lane
+    } else {
+        pace.turns().next(|lane| ready.iter().any(|due| due.batch.lane == lane))?
+    };
+    let at = ready.iter().position(|due| due.batch.lane == lane)?;
+    Some(ready.swap_remove(at))
 }
 
 /// How an attempt begins.
@@ -71,46 +95,32 @@ enum Begun {
     ConsentFirst,
 }
 
+/// What became of an attempt.
+enum Ended {
+    Sent,
+    Passed,
+    Failed(Verdict),
+}
+
 impl Forwarder {
     /// Everything one target is due; then what it took, then what expires.
     pub(in crate::forward) fn serve(&self, target: &dyn Target, force: bool, report: &mut Report) -> Result<()> {
         let mut failed = Vec::new();
         let mut sent = false;
         while !self.bell.stopped() {
-            let now = (!force).then(|| self.clock.now());
-            let Some(due) = self.store.read(|tx| next(tx, target.name(), now, &failed))? else { break };
+            let Some(due) = self.next(target, force, &failed)? else { break };
             if due.batch.batch_no > due.cursor.put_no + 1 {
                 expire::pass_gap(&self.store, target.name(), &due)?;
                 report.expired += 1;
                 continue;
             }
-            match self.begin(target, &due)? {
-                Begun::ConsentFirst => {}
-                Begun::Go { attempt_id, again, at } => {
-                    let lane = due.batch.lane;
-                    match self.attempt(target, &due, again, at) {
-                        Ok((put, holes)) => {
-                            self.landed(target, &due, attempt_id, put, holes)?;
-                            sent = true;
-                            let name = target.name().to_owned();
-                            report.sent.push(Sent { target: name, key: due.key(), landed: put.landed, holes });
-                        }
-                        Err(error) if error.code == "rows_removed" => {
-                            expire::skip(&self.store, target.name(), &due, attempt_id)?;
-                            report.expired += 1;
-                        }
-                        Err(error) => {
-                            let verdict = self.failed(target, &due, attempt_id, &error)?;
-                            let name = target.name().to_owned();
-                            let what = error.to_string();
-                            report.failed.push(Failed { target: name, key: due.key(), code: error.code, what });
-                            if verdict == Verdict::Stop {
-                                break;
-                            }
-                            failed.push(lane);
-                        }
-                    }
-                }
+            let Begun::Go { attempt_id, again, at } = self.begin(target, &due)? else { continue };
+            match self.one(target, &due, (attempt_id, again, at), report)? {
+                Ended::Sent => sent = true,
+                Ended::Passed => {}
+                Ended::Failed(Verdict::Stop) => break,
+                Ended::Failed(verdict) if target.is_remote() && verdict != Verdict::Quarantine => break,
+                Ended::Failed(_) => failed.push(due.batch.lane),
             }
         }
         report.acknowledged += self.follow(target)?;
@@ -119,6 +129,70 @@ impl Forwarder {
             report.expired += expire::by_room(&self.store, target)?;
         }
         Ok(())
+    }
+
+    /// What goes next to a target, if anything may.
+    fn next(&self, target: &dyn Target, force: bool, failed: &[Lane]) -> Result<Option<Due>> {
+        let remote = target.is_remote();
+        if remote && !force && !self.way_is_open(target) {
+            return Ok(None);
+        }
+        let heads = self.store.read(|tx| heads(tx, target.name()))?;
+        let (now, now_ms) = (self.clock.now(), (self.uptime_ms)());
+        let mut pace = self.pace(target);
+        let allowed = !remote || force || pace.allows(now, now_ms);
+        Ok(choose(heads, (!force).then_some(now), failed, &mut pace, allowed))
+    }
+
+    /// May anything be tried at a target over the network? Where nobody was reached lately, a probe finds out.
+    fn way_is_open(&self, target: &dyn Target) -> bool {
+        let began_ms = (self.uptime_ms)();
+        let leave = self.pace(target).leave(began_ms);
+        if leave != Leave::Probe {
+            return leave == Leave::Go;
+        }
+        let probed = target.probe();
+        let mut pace = self.pace(target);
+        match probed {
+            Ok(()) => pace.reached(),
+            Err(error) => {
+                log::debug!("probing {}: {error}", target.name());
+                pace.still_down(began_ms);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// One attempt, begun already.
+    fn one(
+        &self,
+        target: &dyn Target,
+        due: &Due,
+        (attempt_id, again, at): (i64, bool, Millis),
+        report: &mut Report,
+    ) -> Result<Ended> {
+        match self.attempt(target, due, again, at) {
+            Ok((put, holes)) => {
+                self.landed(target, due, attempt_id, put, holes)?;
+                self.pace(target).arrived();
+                let name = target.name().to_owned();
+                report.sent.push(Sent { target: name, key: due.key(), landed: put.landed, holes });
+                Ok(Ended::Sent)
+            }
+            Err(error) if error.code == "rows_removed" => {
+                expire::skip(&self.store, target.name(), due, attempt_id)?;
+                report.expired += 1;
+                Ok(Ended::Passed)
+            }
+            Err(error) => {
+                let verdict = self.failed(target, due, attempt_id, &error)?;
+                let name = target.name().to_owned();
+                let what = error.to_string();
+                report.failed.push(Failed { target: name, key: due.key(), code: error.code, what });
+                Ok(Ended::Failed(verdict))
+            }
+        }
     }
 
     /// Commits the attempt. Withdrawals that came meanwhile are sealed in the same transaction and go first.
@@ -142,9 +216,10 @@ impl Forwarder {
     fn attempt(&self, target: &dyn Target, due: &Due, again: bool, at: Millis) -> Result<(Put, i64)> {
         let keys = &self.store.identity().edge.keys;
         let order = Order { recipient: target.recipient(), keys, began: at };
-        let _turn = self.turn();
+        let _turn = self.turn(target);
         let rendered: Rendered = self.store.read(|tx| encode::render(tx, &due.batch, &order))?;
         let rendered = rendered.compress(self.gzip_level);
+        self.pace(target).spend(rendered.gz.len(), (self.uptime_ms)());
         let put = target.put(&Parcel { key: due.key(), rendered: &rendered, again })?;
         Ok((put, rendered.holes))
     }
@@ -168,16 +243,21 @@ impl Forwarder {
         let verdict = Verdict::on(error);
         #[allow(clippy::cast_precision_loss)] // 20 bits
         let fraction = random_below(JITTER_STEPS) as f64 / JITTER_STEPS as f64;
+        // a link that is down is probed instead: waiting would only make its return late
+        let probed = target.is_remote() && Trouble::of(error) == Trouble::Link;
         let (code, text) = (error.code, format!("{}: {error}", error.code));
-        self.store.pen().call(move |tx| {
+        let wait_ms = self.store.pen().call(move |tx| {
             let before = cursors::get(tx, &name, epoch_id, lane)?;
             let failures = before.failures + 1;
-            let next_at = tx.now().plus(verdict.wait_ms(failures, fraction));
+            let wait_ms = if probed { 0 } else { verdict.wait_ms(failures, fraction) };
+            let next_at = tx.now().plus(wait_ms);
             let cursor = Cursor { failures, next_at, last_error: Some(text.clone()), ..before };
             cursors::put(tx, &name, epoch_id, lane, &cursor)?;
             attempts::end(tx, attempt_id, code, 0)?;
-            Ok(verdict)
-        })
+            Ok(wait_ms)
+        })?;
+        self.pace(target).failed(error, verdict, wait_ms, (self.uptime_ms)());
+        Ok(verdict)
     }
 
     /// Notes what a target has acknowledged since; returns how many batches.

@@ -18,6 +18,7 @@ use crate::domain::batch::{Batch, FORMAT, SealedPart};
 use crate::domain::event::Lane;
 use crate::domain::line::{HoleReason, SCHEMA, digest, line_hash};
 use crate::forward::options::ForwardOptions;
+use crate::forward::schedule::turn_came;
 use crate::store::lines::{self, Found, Stretch};
 use crate::store::{ReadTx, Store, WriteTx, batches, decisions, disclosure, holes};
 
@@ -32,6 +33,8 @@ pub struct SealRules {
     pub bytes_max: usize,
     /// The edge's human name, part of every line from now on.
     pub edge_label: String,
+    /// Where in each interval of `after_ms` this edge seals, ms; none where no other machine is sent to.
+    pub phase_ms: Option<i64>,
 }
 
 impl SealRules {
@@ -42,6 +45,7 @@ impl SealRules {
             rows_max: i64::from(options.seal_rows_max).max(1),
             bytes_max: usize::try_from(options.seal_bytes_max).unwrap_or(usize::MAX),
             edge_label: edge_label.to_owned(),
+            phase_ms: None,
         }
     }
 }
@@ -103,7 +107,8 @@ fn is_due(tx: &ReadTx<'_>, waits: Stretch, rules: &SealRules, now: Millis, force
         return Ok(full); // nothing waits: the boundary moves on, so that the same numbers are not looked through for ever
     };
     // a row from the future was received before the clock was set back: it has waited long enough
-    let old = now.since(first).abs() >= rules.after_ms;
+    let turn = rules.phase_ms.is_some_and(|phase| turn_came(first, now, rules.after_ms, phase));
+    let old = turn || now.since(first).abs() >= rules.after_ms;
     if force || old || waits.lane == Lane::Consent {
         return Ok(true);
     }

@@ -139,6 +139,11 @@ pub trait Target: Send + Sync {
         false
     }
 
+    /// Is anybody there? A cheap look that carries nothing, over within about a second. Errors: as of [`Target::put`].
+    fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Where its batches can be verified as files, if they lie in a folder of this machine.
     fn folder(&self) -> Option<PathBuf> {
         None

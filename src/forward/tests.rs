@@ -1,5 +1,6 @@
 //! Tests of forwarding: each on a real database file and a real folder, with a clock of its own.
 
+mod away;
 mod chain;
 mod example;
 mod files;

@@ -77,7 +77,7 @@ impl OutboxTraces {
         })?;
         let Some(batch) = found else { return Ok(false) };
         let (name, epoch_id) = (target.name().to_owned(), batch.epoch_id);
-        let _turn = forwarder.turn();
+        let _turn = forwarder.turn(target);
         let (attempt_id, began) = forwarder.store.pen().call(move |tx| {
             let (attempt_id, _) = attempts::begin(tx, &name, epoch_id, key.lane, key.batch_no)?;
             Ok((attempt_id, tx.now()))
