@@ -144,7 +144,7 @@ impl Identity {
     }
 
     /// The file key out of a stanza's share and body, if it was wrapped for this identity.
-    fn unwrap(&self, share: &Recipient, body: &[u8]) -> Option<FileKey> {
+    fn file_key_in(&self, share: &Recipient, body: &[u8]) -> Option<FileKey> {
         let shared = agree(self, share)?;
         let mut body = body.to_vec();
         let opened =
@@ -424,7 +424,7 @@ impl Header {
 
     fn file_key(&self, with: &[Identity]) -> Result<FileKey> {
         let mut tried = with.iter().flat_map(|identity| self.stanzas.iter().map(move |stanza| (identity, stanza)));
-        tried.find_map(|(identity, (share, body))| identity.unwrap(share, body)).ok_or_else(|| {
+        tried.find_map(|(identity, (share, body))| identity.file_key_in(share, body)).ok_or_else(|| {
             Error::denied("the file is encrypted to somebody else")
                 .code("wrong_key")
                 .remedy("read it where the secret key of its recipient is")
