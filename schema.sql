@@ -557,6 +557,30 @@ CREATE TABLE alarms (
   PRIMARY KEY (code, about)
 ) STRICT, WITHOUT ROWID;
 
+-- Lines that one target will never take: holes for it alone. The rows stay here.
+-- owner: src/store/refused.rs
+-- retention: with their batch, and no longer than the target is remembered
+-- personal: no
+CREATE TABLE refused (
+  target TEXT    NOT NULL,
+  lane   INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  seq    INTEGER NOT NULL,
+  why    TEXT    NOT NULL CHECK (why = 'bad_rows' OR why = 'too_large'),
+  at     INTEGER NOT NULL,
+  PRIMARY KEY (target, lane, seq)
+) STRICT, WITHOUT ROWID;
+
+-- What a target takes at once, compressed and before gzip, where it has refused more.
+-- owner: src/store/limits.rs
+-- retention: 30 days after it was learned, and no longer than the target is remembered
+-- personal: no
+CREATE TABLE limits (
+  target         TEXT    PRIMARY KEY,
+  body_bytes_max INTEGER NOT NULL CHECK (body_bytes_max > 0),
+  line_bytes_max INTEGER NOT NULL CHECK (line_bytes_max > 0),
+  at             INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Counters of events without the right to measure; they name nobody.
 -- owner: src/store/counts.rs
 -- retention: [retention] counts_months

@@ -19,7 +19,7 @@ use crate::domain::event::Lane;
 use crate::domain::line::digest;
 use crate::forward::inspect;
 use crate::forward::options::{Recipient, TargetOptions};
-use crate::forward::target::{Held, Keep, Key, Landed, Parcel, Put, Target};
+use crate::forward::target::{Held, Keep, Key, Landed, Parcel, Put, Setback, Target};
 
 /// Where a job moves what it took.
 pub const TAKEN: &str = "taken";
@@ -121,11 +121,11 @@ impl Target for Dir {
         self.recipient
     }
 
-    fn put(&self, parcel: &Parcel<'_>) -> Result<Put> {
+    fn put(&self, parcel: &Parcel<'_>) -> Result<Put, Setback> {
         let key = parcel.key;
         let there = self.manifest(key)?;
         if there.as_ref().is_some_and(|manifest| manifest.sealed != parcel.rendered.manifest.sealed) {
-            return Err(fork(key, "a batch with another digest or seal"));
+            return Err(fork(key, "a batch with another digest or seal").into());
         }
         let lines = self.lines(key, parcel.rendered.ndjson.len())?;
         let landed = match (&there, &lines) {

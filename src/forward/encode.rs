@@ -43,6 +43,8 @@ pub struct Order<'a> {
     pub keys: &'a [KnownKey],
     /// When the attempt began.
     pub began: Millis,
+    /// Numbers of lines this target will never take, rising.
+    pub refused: &'a [Seq],
 }
 
 /// The lines and the manifest, not compressed yet: that needs no snapshot.
@@ -51,10 +53,12 @@ pub struct Order<'a> {
 /// `rows_removed` where rows went after other targets had the batch.
 pub fn render(tx: &ReadTx<'_>, batch: &Batch, order: &Order<'_>) -> Result<Rendered> {
     let third_party = order.recipient == Recipient::ThirdParty;
+    let refused = |seq: Seq| order.refused.binary_search(&seq).is_ok().then_some(HoleReason::Refused);
+    let barred = |found: &Found| found.line.barred(third_party).or_else(|| refused(found.line.seq));
     let (mut ndjson, mut hole_count) = (Vec::new(), 0);
     walk(tx, batch, |piece| {
         match piece {
-            Piece::Line { found, bytes, hash } => match found.line.barred(third_party) {
+            Piece::Line { found, bytes, hash } => match barred(&found) {
                 None => ndjson.extend_from_slice(&bytes),
                 Some(reason) => {
                     hole_count += 1;

@@ -12,7 +12,8 @@ use crate::base::error::{Result, io};
 use crate::base::time::{Clock, monotonic_ms};
 use crate::domain::event::Lane;
 use crate::store::edge::KnownKey;
-use crate::store::{Reading, Store};
+use crate::store::limits::Limit;
+use crate::store::{Reading, Store, limits};
 
 pub mod dir;
 pub mod encode;
@@ -20,6 +21,8 @@ pub mod expire;
 pub mod inspect;
 pub mod options;
 pub mod pace;
+mod parts;
+mod refuse;
 mod renew;
 pub mod retry;
 mod run;
@@ -27,12 +30,14 @@ pub mod schedule;
 pub mod seal;
 pub mod status;
 pub mod target;
+mod tell;
 pub mod traces;
 pub mod verify;
 
 use self::dir::Dir;
 use self::options::{ForwardOptions, TargetKind, TargetOptions};
 use self::pace::{Limits, Pace};
+use self::parts::Parts;
 use self::seal::{SealRules, Sealed};
 use self::target::{Key, Landed, Target};
 use self::verify::{Looking, Only, Progress, Snapshots, Verified};
@@ -56,6 +61,7 @@ pub struct Forwarder {
     paces: HashMap<String, Mutex<Pace>>,
     /// Milliseconds on a clock nobody can set.
     uptime_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    parts: Parts,
 }
 
 /// A batch that reached a target.
@@ -162,6 +168,7 @@ impl Forwarder {
             bell: Bell::default(),
             paces,
             uptime_ms: Arc::new(monotonic_ms),
+            parts: Parts::default(),
         }
     }
 
@@ -175,6 +182,22 @@ impl Forwarder {
     fn turn(&self, target: &dyn Target) -> MutexGuard<'_, ()> {
         let turn = self.turns.get(target.name()).expect("invariant: every target has its turn");
         turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a target takes at once, where it has refused more.
+    fn limit(&self, target: &str) -> Result<Option<Limit>> {
+        self.store.read(|tx| limits::get(tx, target, self.clock.now()))
+    }
+
+    /// The rules of sealing, within what every target takes at once.
+    fn rules(&self) -> Result<SealRules> {
+        let mut rules = self.rules.clone();
+        for target in &self.targets {
+            if let Some(limit) = self.limit(target.name())? {
+                rules.bytes_max = rules.bytes_max.min(usize::try_from(limit.line_bytes).unwrap_or(usize::MAX));
+            }
+        }
+        Ok(rules)
     }
 
     /// The names of its targets.
@@ -256,10 +279,10 @@ impl Forwarder {
 
     /// Seals whatever is due in every lane, the consent lane first.
     fn seal_due(&self, force: bool) -> Result<Vec<Sealed>> {
-        let mut out = Vec::new();
+        let (mut out, rules) = (Vec::new(), self.rules()?);
         for lane in Lane::ALL {
             while !self.bell.stopped()
-                && let Some(sealed) = seal::step(&self.store, lane, &self.rules, self.clock.now(), force)?
+                && let Some(sealed) = seal::step(&self.store, lane, &rules, self.clock.now(), force)?
             {
                 out.extend(sealed);
             }

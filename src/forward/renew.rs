@@ -69,7 +69,8 @@ impl Forwarder {
         let _turn = self.turn(target);
         let (attempt_id, at) =
             self.store.pen().call(move |tx| Ok((attempts::begin(tx, &name, epoch_id, lane, batch_no)?.0, tx.now())))?;
-        let order = Order { recipient: target.recipient(), keys: &self.store.identity().edge.keys, began: at };
+        let keys = &self.store.identity().edge.keys;
+        let order = Order { recipient: target.recipient(), keys, began: at, refused: &[] };
         let rendered = self.store.read(|tx| encode::render(tx, &batch, &order));
         let put = match rendered {
             // every target of that time had it and its rows have gone by age: what lies there goes with its own
@@ -79,7 +80,7 @@ impl Forwarder {
             }
             rendered => {
                 let rendered = rendered?.compress(self.gzip_level);
-                let put = target.renew(&Parcel { key, rendered: &rendered, again: true })?;
+                let put = target.renew(&Parcel::whole(key, &rendered, true))?;
                 put.map(|put| (put, rendered.holes))
             }
         };

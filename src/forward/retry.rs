@@ -2,12 +2,14 @@
 //! Pure: the random fraction is passed in; must never wait or send.
 
 use crate::base::error::{Error, Kind};
-use crate::base::time::{MINUTE_MS, SECOND_MS};
+use crate::base::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 
 /// Longest wait between two attempts, ms.
 const BACKOFF_MS_MAX: i64 = 300 * SECOND_MS;
 /// Wait before looking again whether somebody has mended what only a person can mend, ms.
 const PROBE_MS: i64 = 15 * MINUTE_MS;
+/// Longest that anybody may ask us to wait, ms.
+const ASKED_MS_MAX: i64 = HOUR_MS;
 
 /// What the forwarder does after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,12 @@ impl Verdict {
     }
 }
 
+/// As [`Verdict::wait_ms`], and not before what the other side asked for, at most an hour: what it asked for lies before the
+/// random wait, so that those it turned away together do not come back together.
+pub fn wait_asked_ms(verdict: Verdict, failures: i64, fraction: f64, asked_ms: Option<i64>) -> i64 {
+    verdict.wait_ms(failures, fraction) + asked_ms.unwrap_or(0).clamp(0, ASKED_MS_MAX)
+}
+
 /// `rand(0, min(300 s, 1 s * 2^n))` with n = failures before this one.
 fn backoff_ms(failures: i64, fraction: f64) -> i64 {
     let doublings = u32::try_from(failures.saturating_sub(1).clamp(0, 16)).unwrap_or(16);
@@ -71,6 +79,13 @@ mod tests {
         assert_eq!(Verdict::Retry.wait_ms(5, 0.0), 0);
         assert_eq!(Verdict::Retry.wait_ms(3, 0.5), 2_000);
         assert_eq!(Verdict::Retry.wait_ms(0, 1.0), 1_000);
+    }
+
+    #[test]
+    fn what_the_other_side_asks_for_comes_before_the_random_wait_and_is_at_most_an_hour() {
+        let wait = |asked| wait_asked_ms(Verdict::Retry, 2, 0.5, asked);
+        assert_eq!((wait(None), wait(Some(30_000)), wait(Some(-5))), (1_000, 31_000, 1_000));
+        assert_eq!((wait(Some(HOUR_MS)), wait(Some(HOUR_MS + 1))), (HOUR_MS + 1_000, HOUR_MS + 1_000));
     }
 
     #[test]

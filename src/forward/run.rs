@@ -6,15 +6,17 @@ use crate::base::id::random_below;
 use crate::base::time::{HOUR_MS, Millis};
 use crate::domain::batch::Batch;
 use crate::domain::event::Lane;
-use crate::forward::encode::{self, Order, Rendered};
+use crate::forward::encode::{self, Order};
 use crate::forward::pace::{Leave, Pace};
-use crate::forward::retry::Verdict;
+use crate::forward::refuse::Heeded;
+use crate::forward::retry::{Verdict, wait_asked_ms};
 use crate::forward::schedule::Trouble;
-use crate::forward::target::{Key, Parcel, Put, Target};
+use crate::forward::target::{Key, Landed, Put, Setback, Target};
+use crate::forward::tell::{self, Told};
 use crate::forward::{Failed, Forwarder, Report, Sent, expire, seal};
 use crate::store::cursors::Cursor;
 use crate::store::epochs::EpochRow;
-use crate::store::{ReadTx, attempts, batches, cursors, epochs};
+use crate::store::{ReadTx, attempts, batches, cursors, epochs, limits, refused};
 
 /// Steps of the random fraction.
 const JITTER_STEPS: u64 = 1 << 20;
@@ -85,7 +87,7 @@ fn choose(heads: Heads, now: Option<Millis>, failed: &[Lane], pace: &mut Pace, a
 }
 
 /// How an attempt begins.
-enum Begun {
+pub(in crate::forward) enum Begun {
     Go {
         attempt_id: i64,
         again: bool,
@@ -173,6 +175,11 @@ impl Forwarder {
         report: &mut Report,
     ) -> Result<Ended> {
         match self.attempt(target, due, again, at) {
+            Ok((put, _)) if put.landed == Landed::Part => {
+                self.store.pen().call(move |tx| attempts::end(tx, attempt_id, put.landed.word(), 0))?;
+                self.pace(target).arrived();
+                Ok(Ended::Passed)
+            }
             Ok((put, holes)) => {
                 self.landed(target, due, attempt_id, put, holes)?;
                 self.pace(target).arrived();
@@ -180,24 +187,32 @@ impl Forwarder {
                 report.sent.push(Sent { target: name, key: due.key(), landed: put.landed, holes });
                 Ok(Ended::Sent)
             }
-            Err(error) if error.code == "rows_removed" => {
+            Err(setback) if setback.error.code == "rows_removed" => {
                 expire::skip(&self.store, target.name(), due, attempt_id)?;
                 report.expired += 1;
                 Ok(Ended::Passed)
             }
-            Err(error) => {
-                let verdict = self.failed(target, due, attempt_id, &error)?;
+            Err(setback) => {
+                let code = setback.error.code;
+                let setback = match self.heed(target, due, setback)? {
+                    Heeded::Learned => {
+                        self.store.pen().call(move |tx| attempts::end(tx, attempt_id, code, 0))?;
+                        return Ok(Ended::Passed);
+                    }
+                    Heeded::Stands(setback) => setback,
+                };
+                let verdict = self.failed(target, due, attempt_id, &setback)?;
                 let name = target.name().to_owned();
-                let what = error.to_string();
-                report.failed.push(Failed { target: name, key: due.key(), code: error.code, what });
+                let Error { code, ref what, .. } = setback.error;
+                report.failed.push(Failed { target: name, key: due.key(), code, what: what.clone() });
                 Ok(Ended::Failed(verdict))
             }
         }
     }
 
     /// Commits the attempt. Withdrawals that came meanwhile are sealed in the same transaction and go first.
-    fn begin(&self, target: &dyn Target, due: &Due) -> Result<Begun> {
-        let (name, rules) = (target.name().to_owned(), self.rules.clone());
+    pub(in crate::forward) fn begin(&self, target: &dyn Target, due: &Due) -> Result<Begun> {
+        let (name, rules) = (target.name().to_owned(), self.rules()?);
         let (epoch_id, lane, batch_no) = (due.epoch.id, due.batch.lane, due.batch.batch_no);
         self.store.pen().call(move |tx| {
             if lane != Lane::Consent {
@@ -213,14 +228,17 @@ impl Forwarder {
     }
 
     /// Renders from a snapshot taken now, after the attempt's commit, and puts.
-    fn attempt(&self, target: &dyn Target, due: &Due, again: bool, at: Millis) -> Result<(Put, i64)> {
-        let keys = &self.store.identity().edge.keys;
-        let order = Order { recipient: target.recipient(), keys, began: at };
+    fn attempt(&self, target: &dyn Target, due: &Due, again: bool, at: Millis) -> Result<(Put, i64), Setback> {
+        let (keys, name, batch) = (&self.store.identity().edge.keys, target.name(), &due.batch);
         let _turn = self.turn(target);
-        let rendered: Rendered = self.store.read(|tx| encode::render(tx, &due.batch, &order))?;
+        let (rendered, limit) = self.store.read(|tx| {
+            let refused = refused::between(tx, name, batch.lane, (batch.first_seq, batch.last_seq))?;
+            let order = Order { recipient: target.recipient(), keys, began: at, refused: &refused };
+            Ok((encode::render(tx, batch, &order)?, limits::get(tx, name, at)?))
+        })?;
         let rendered = rendered.compress(self.gzip_level);
         self.pace(target).spend(rendered.gz.len(), (self.uptime_ms)());
-        let put = target.put(&Parcel { key: due.key(), rendered: &rendered, again })?;
+        let put = self.put(target, due.key(), (&rendered, again), limit)?;
         Ok((put, rendered.holes))
     }
 
@@ -233,26 +251,32 @@ impl Forwarder {
             let acked_no = if contiguous { batch_no } else { before.acked_no };
             let cursor = Cursor { put_no: batch_no, acked_no, ..Cursor::default() };
             cursors::put(tx, &name, epoch_id, lane, &cursor)?;
+            if before.failures > 0 {
+                tell::landed(tx, &name, lane)?;
+            }
+            tell::forget_refused(tx, &name, lane)?;
             attempts::end(tx, attempt_id, put.landed.word(), holes)
         })
     }
 
-    fn failed(&self, target: &dyn Target, due: &Due, attempt_id: i64, error: &Error) -> Result<Verdict> {
+    fn failed(&self, target: &dyn Target, due: &Due, attempt_id: i64, setback: &Setback) -> Result<Verdict> {
         let name = target.name().to_owned();
         let (epoch_id, lane) = (due.epoch.id, due.batch.lane);
+        let (error, asked_ms) = (&setback.error, setback.asked_ms);
         let verdict = Verdict::on(error);
         #[allow(clippy::cast_precision_loss)] // 20 bits
         let fraction = random_below(JITTER_STEPS) as f64 / JITTER_STEPS as f64;
         // a link that is down is probed instead: waiting would only make its return late
         let probed = target.is_remote() && Trouble::of(error) == Trouble::Link;
-        let (code, text) = (error.code, format!("{}: {error}", error.code));
+        let (code, text, told) = (error.code, format!("{}: {error}", error.code), Told::of(error, verdict));
         let wait_ms = self.store.pen().call(move |tx| {
             let before = cursors::get(tx, &name, epoch_id, lane)?;
             let failures = before.failures + 1;
-            let wait_ms = if probed { 0 } else { verdict.wait_ms(failures, fraction) };
+            let wait_ms = if probed { 0 } else { wait_asked_ms(verdict, failures, fraction, asked_ms) };
             let next_at = tx.now().plus(wait_ms);
             let cursor = Cursor { failures, next_at, last_error: Some(text.clone()), ..before };
             cursors::put(tx, &name, epoch_id, lane, &cursor)?;
+            tell::failed(tx, &name, lane, &told)?;
             attempts::end(tx, attempt_id, code, 0)?;
             Ok(wait_ms)
         })?;

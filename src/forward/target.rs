@@ -10,7 +10,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::id::{EdgeId, Epoch};
 use crate::base::time::Millis;
 use crate::domain::batch;
@@ -54,6 +54,31 @@ pub struct Parcel<'a> {
     pub rendered: &'a Rendered,
     /// It was tried before: it may already be there.
     pub again: bool,
+    /// Only a part of its lines, for a target that takes no more at once.
+    pub part: Option<Part<'a>>,
+}
+
+impl<'a> Parcel<'a> {
+    /// A batch as a whole.
+    pub fn whole(key: Key, rendered: &'a Rendered, again: bool) -> Self {
+        Parcel { key, rendered, again, part: None }
+    }
+
+    /// The compressed bytes to put.
+    pub fn body(&self) -> &'a [u8] {
+        self.part.map_or(&self.rendered.gz, |part| part.gz)
+    }
+}
+
+/// A contiguous stretch of whole lines of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Which, from 1.
+    pub k: usize,
+    /// Of how many.
+    pub n: usize,
+    /// Its lines, gzip.
+    pub gz: &'a [u8],
 }
 
 /// How a put ended well.
@@ -65,6 +90,8 @@ pub enum Landed {
     Same,
     /// It was there already and has more holes now, or is whole again.
     Renewed,
+    /// A part of it is there, and others are missing.
+    Part,
 }
 
 impl Landed {
@@ -74,6 +101,7 @@ impl Landed {
             Landed::New => "put",
             Landed::Same => "same",
             Landed::Renewed => "renewed",
+            Landed::Part => "part",
         }
     }
 }
@@ -85,6 +113,64 @@ pub struct Put {
     pub landed: Landed,
     /// The other side has it for good.
     pub acknowledged: bool,
+}
+
+/// Why a put did not land, with what the other side says should be done about it.
+#[derive(Debug)]
+pub struct Setback {
+    /// The error; its kind decides as any other error's does (`retry.rs`).
+    pub error: Error,
+    /// The other side asks not to be tried before so many ms have passed.
+    pub asked_ms: Option<i64>,
+    /// What it says of this batch.
+    pub says: Option<Says>,
+    /// The bytes that were put, where they were too many.
+    pub body: Vec<u8>,
+}
+
+/// What a target says of a batch it did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// Another batch lies under this key.
+    Fork {
+        /// Its digest, 64 hex digits, where the target tells.
+        digest: Option<String>,
+    },
+    /// It takes no body this long.
+    TooLarge {
+        /// The most bytes it takes, compressed, where it tells.
+        bytes_max: Option<u64>,
+    },
+    /// It will never take some of the lines.
+    BadRows {
+        /// Their numbers; none where it does not tell which.
+        seqs: Vec<i64>,
+    },
+}
+
+impl From<Error> for Setback {
+    fn from(error: Error) -> Self {
+        Setback { error, asked_ms: None, says: None, body: Vec::new() }
+    }
+}
+
+impl Setback {
+    /// The same with what the target says of the batch.
+    pub fn says(mut self, says: Says) -> Self {
+        self.says = Some(says);
+        self
+    }
+}
+
+/// What a target says of lines it was asked about, without keeping them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It would take them.
+    Well,
+    /// It would not; the numbers of those it will never take, where it tells.
+    Bad(Vec<i64>),
+    /// It cannot be asked.
+    Unknown,
 }
 
 /// A batch that lies with a target and is still ours.
@@ -119,7 +205,13 @@ pub trait Target: Send + Sync {
     fn recipient(&self) -> Recipient;
 
     /// Puts a batch. When this returns, the batch survives a power cut.
-    fn put(&self, parcel: &Parcel<'_>) -> Result<Put>;
+    fn put(&self, parcel: &Parcel<'_>) -> Result<Put, Setback>;
+
+    /// Would it take these lines (a stretch of a batch's, gzip)? It keeps none of them. An attempt like any other: they leave.
+    fn judge(&self, key: Key, rendered: &Rendered, gz: &[u8]) -> Result<Judged, Setback> {
+        let _ = (key, rendered, gz);
+        Ok(Judged::Unknown)
+    }
 
     /// The highest batch that is acknowledged, contiguous from `acked`, at most `put_no`, of the edge, epoch and lane of
     /// `of`. A target that acknowledges with its answer has nothing to add.

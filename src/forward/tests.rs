@@ -5,6 +5,7 @@ mod chain;
 mod example;
 mod files;
 mod promise;
+mod refused;
 mod restricted;
 mod schedule;
 pub(in crate::forward) mod support;

@@ -83,7 +83,7 @@ impl OutboxTraces {
             Ok((attempt_id, tx.now()))
         })?;
         let keys = &forwarder.store.identity().edge.keys;
-        let order = Order { recipient: target.recipient(), keys, began };
+        let order = Order { recipient: target.recipient(), keys, began, refused: &[] };
         let rendered = match forwarder.store.read(|tx| encode::render(tx, &batch, &order)) {
             Ok(rendered) => rendered.compress(forwarder.gzip_level),
             Err(error) => {
@@ -92,7 +92,7 @@ impl OutboxTraces {
                 return if error.kind == Kind::NotFound { Ok(false) } else { Err(error) };
             }
         };
-        let put = target.put(&Parcel { key, rendered: &rendered, again: true })?;
+        let put = target.put(&Parcel::whole(key, &rendered, true)).map_err(|setback| setback.error)?;
         let holes = rendered.holes;
         forwarder.store.pen().call(move |tx| attempts::end(tx, attempt_id, put.landed.word(), holes))?;
         Ok(true)

@@ -3,6 +3,7 @@
 //! Invariant: raised again it counts up and keeps when it began; cleared it is gone.
 
 use crate::base::error::Result;
+use crate::base::time::Millis;
 use crate::domain::alarm::Alarm;
 use crate::store::{ReadTx, WriteTx, open};
 
@@ -23,6 +24,12 @@ pub fn raise(tx: &WriteTx<'_>, code: &str, about: &str, what: &str) -> Result<()
 /// What an alarm told of is well again. Returns whether it was raised.
 pub fn clear(tx: &WriteTx<'_>, code: &str, about: &str) -> Result<bool> {
     tx.execute("DELETE FROM alarms WHERE code = ?1 AND about = ?2", (code, about)).map(|gone| gone > 0)
+}
+
+/// As [`clear`], where it was raised last before `before`.
+pub fn clear_before(tx: &WriteTx<'_>, code: &str, about: &str, before: Millis) -> Result<bool> {
+    tx.execute("DELETE FROM alarms WHERE code = ?1 AND about = ?2 AND last_at < ?3", (code, about, before))
+        .map(|n| n > 0)
 }
 
 /// Everything that lasts, the longest first.
@@ -50,7 +57,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::base::time::{ManualClock, Millis};
+    use crate::base::time::ManualClock;
     use crate::store::{Store, StoreOptions};
 
     #[test]

@@ -7,7 +7,7 @@ use crate::base::error::Result;
 use crate::base::time::Millis;
 use crate::domain::event::Lane;
 use crate::store::batches::AgedBatch;
-use crate::store::{ReadTx, attempts, batches, cursors, epochs, holes};
+use crate::store::{ReadTx, attempts, batches, cursors, epochs, holes, limits, refused};
 use crate::upkeep::removal::Gone;
 use crate::upkeep::retention::repeat;
 use crate::upkeep::{Plan, Round};
@@ -55,6 +55,9 @@ pub(in crate::upkeep) fn clear(round: &Round<'_>, cut: Millis) -> Result<i64> {
                 }
                 let n = holes::delete_between(tx, lane, batch.seqs, room - 1)?;
                 gone.others += i64::try_from(n).unwrap_or(i64::MAX);
+                let room = rows - gone.others;
+                let n = refused::delete_between(tx, lane, batch.seqs, (room - 1).max(0))?;
+                gone.others += i64::try_from(n).unwrap_or(i64::MAX);
                 if gone.others < rows - 1 {
                     batches::delete(tx, epoch_id, lane, batch.batch_no)?;
                     gone.others += 1;
@@ -80,7 +83,16 @@ pub(in crate::upkeep) fn strangers(round: &Round<'_>) -> Result<i64> {
     })?;
     let mut sum = 0;
     for target in gone {
-        sum += round.step(move |tx, _| cursors::forget(tx, &target))?;
+        sum += round.step(move |tx, rows| {
+            limits::forget(tx, &target)?;
+            let refused = refused::forget(tx, &target, rows)?;
+            // its positions last, so that it is found again until nothing of it is left
+            if i64::try_from(refused).is_ok_and(|n| n < rows) {
+                Ok(refused + cursors::forget(tx, &target)?)
+            } else {
+                Ok(refused)
+            }
+        })?;
     }
     Ok(i64::try_from(sum).unwrap_or(i64::MAX))
 }

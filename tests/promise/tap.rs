@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wayside::base::error::{Error, Kind, Result};
 use wayside::forward::inspect;
 use wayside::forward::options::Recipient;
-use wayside::forward::target::{Held, Keep, Key, Landed, Parcel, Put, Target};
+use wayside::forward::target::{Held, Keep, Key, Landed, Parcel, Put, Setback, Target};
 
 use crate::book::{Book, markers};
 
@@ -111,7 +111,7 @@ impl Target for Tap {
         self.recipient
     }
 
-    fn put(&self, parcel: &Parcel<'_>) -> Result<Put> {
+    fn put(&self, parcel: &Parcel<'_>) -> Result<Put, Setback> {
         self.inspect(parcel);
         let (mode, between) = {
             let mut state = self.state();
@@ -122,14 +122,14 @@ impl Target for Tap {
             between();
         }
         if mode == Mode::Refuses {
-            return Err(Error::new(Kind::Upstream, "upstream", "the line is down"));
+            return Err(Error::new(Kind::Upstream, "upstream", "the line is down").into());
         }
         let key = parcel.key.to_string();
         let mut state = self.state();
         let before =
             if state.taken.contains(&key) { None } else { state.lying.insert(key, parcel.rendered.ndjson.clone()) };
         if mode == Mode::LosesAnswer {
-            return Err(Error::new(Kind::Upstream, "upstream", "the answer was lost"));
+            return Err(Error::new(Kind::Upstream, "upstream", "the answer was lost").into());
         }
         let landed = if before.is_some() { Landed::Renewed } else { Landed::New };
         Ok(Put { landed, acknowledged: mode == Mode::Acknowledges })

@@ -12,7 +12,7 @@ use crate::forward::Forwarder;
 use crate::forward::options::{ForwardOptions, Recipient, TargetOptions};
 use crate::forward::pace::Limits;
 use crate::forward::schedule::{PROBE_EVERY_MS, Window};
-use crate::forward::target::{Key, Landed, Parcel, Put, Target};
+use crate::forward::target::{Key, Landed, Parcel, Put, Setback, Target};
 
 /// What the far side does, and what it saw.
 #[derive(Default)]
@@ -59,15 +59,15 @@ impl Target for Away {
         })
     }
 
-    fn put(&self, parcel: &Parcel<'_>) -> Result<Put> {
+    fn put(&self, parcel: &Parcel<'_>) -> Result<Put, Setback> {
         self.side(|side| {
             side.puts += 1;
             side.bytes += parcel.rendered.gz.len();
             if side.link_down {
-                return Err(Error::new(Kind::Upstream, "refused", "nobody listens"));
+                return Err(Error::new(Kind::Upstream, "refused", "nobody listens").into());
             }
             if let Some((kind, code)) = side.answers.pop_front() {
-                return Err(Error::new(kind, code, "as told"));
+                return Err(Error::new(kind, code, "as told").into());
             }
             side.got.push(parcel.key);
             Ok(Put { landed: Landed::New, acknowledged: true })

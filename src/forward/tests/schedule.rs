@@ -13,7 +13,7 @@ use crate::domain::consent::{Action, Purposes};
 use crate::domain::event::Lane;
 use crate::forward::Forwarder;
 use crate::forward::options::{ForwardOptions, Recipient, TargetOptions};
-use crate::forward::target::{Key, Landed, Parcel, Put, Target};
+use crate::forward::target::{Key, Landed, Parcel, Put, Setback, Target};
 use crate::store::{batches, lines};
 
 /// A target in memory that can be made to fail, and tells what reached it.
@@ -32,9 +32,9 @@ impl Target for Far {
         Recipient::Own
     }
 
-    fn put(&self, parcel: &Parcel<'_>) -> Result<Put> {
+    fn put(&self, parcel: &Parcel<'_>) -> Result<Put, Setback> {
         if self.down.load(Ordering::SeqCst) {
-            return Err(Error::new(self.kind, "down", "nobody answers"));
+            return Err(Error::new(self.kind, "down", "nobody answers").into());
         }
         self.got.send(parcel.key).unwrap();
         Ok(Put { landed: Landed::New, acknowledged: true })

@@ -216,6 +216,11 @@ fn new_visit(tx: &WriteTx<'_>, site_id: i64, visitor: Seq, rights: Rights) -> Vi
 
 /// Writes an event into the newest visit of a visitor.
 pub fn event(tx: &WriteTx<'_>, visitor_id: i64, name: &str, lane: Lane) -> Result<Seq> {
+    event_with(tx, visitor_id, name, lane, "{\"size\":\"xl\"}")
+}
+
+/// The same with these attributes.
+pub fn event_with(tx: &WriteTx<'_>, visitor_id: i64, name: &str, lane: Lane, attributes: &str) -> Result<Seq> {
     tx.settle()?;
     let visitor = visitors::get(tx, visitor_id)?.unwrap();
     let visit_id = visits::ids_upto(tx, visitor_id, Seq(i64::MAX), &[], 1_000)?.pop().unwrap();
@@ -262,7 +267,7 @@ pub fn event(tx: &WriteTx<'_>, visitor_id: i64, name: &str, lane: Lane) -> Resul
         title: None,
         referrer: None,
         search_query: None,
-        attributes: Some("{\"size\":\"xl\"}".to_owned()),
+        attributes: Some(attributes.to_owned()),
         attribute_types: None,
         conversation: None,
         withheld: None,

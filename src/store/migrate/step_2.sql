@@ -501,6 +501,22 @@ CREATE TABLE alarms (
   PRIMARY KEY (code, about)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE refused (
+  target TEXT    NOT NULL,
+  lane   INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  seq    INTEGER NOT NULL,
+  why    TEXT    NOT NULL CHECK (why = 'bad_rows' OR why = 'too_large'),
+  at     INTEGER NOT NULL,
+  PRIMARY KEY (target, lane, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE limits (
+  target         TEXT    PRIMARY KEY,
+  body_bytes_max INTEGER NOT NULL CHECK (body_bytes_max > 0),
+  line_bytes_max INTEGER NOT NULL CHECK (line_bytes_max > 0),
+  at             INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 DROP VIEW visible_visits;
 CREATE VIEW visible_visits AS
   SELECT v.* FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id
