@@ -693,6 +693,17 @@ CREATE TABLE cursors (
   PRIMARY KEY (target, epoch_id, lane)
 ) STRICT, WITHOUT ROWID;
 
+-- Who may acknowledge for a cursor: one puller at a time.
+-- owner: src/store/leases.rs
+-- retention: one row for each cursor, for ever: its number must never come again
+-- personal: no
+CREATE TABLE leases (
+  cursor     TEXT    PRIMARY KEY,
+  fence      INTEGER NOT NULL CHECK (fence > 0),
+  holder     TEXT    NOT NULL,
+  expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Every attempt to send: committed before the first byte, with the decision it was checked against.
 -- owner: src/store/attempts.rs
 -- retention: 90 days

@@ -36,6 +36,7 @@
 //! | restore | `wayside restore` | [`store::restore`]: copied, brought up, new epoch, every right replayed -> renamed into place -> [`erasure`] | a database that serves |
 //! | end of a visit | [`upkeep`] | what is due -> ended -> a frozen snapshot line ([`store::frozen`]) | the `visits` lane |
 //! | forward | a timer or a kick | [`forward`]: what is due -> seal (boundaries, digest, signature) -> an attempt row -> render from a snapshot taken after it -> put -> cursor | files of a `dir` target |
+//! | pull | `GET /v1/batches`, `POST /v1/leases`, `POST /v1/acks` | [`http::batches_out`] -> [`forward::pull`]: consent first, fenced -> render from one snapshot, noted after | gzip and manifest; who finds nothing may wait |
 //! | reading | `wayside events`, `visits`, `status`, `export` ... | [`cli`] -> [`history`] -> a read-only snapshot -> [`store`] | rows without what a floor covers; never meets the writer |
 //! | the operator's records | `wayside records`, `dpia`, `breach`, `cookies`, `exempt-report` | [`daemon::setup`] -> [`records`] -> [`store::census`] | a page: settings and numbers, nobody's values |
 //! | commands that write | `wayside record`, `consent`, `import`, `batches ack` ... | the daemon's control socket ([`http::local`]), else the store opened here | as over HTTP |
@@ -92,6 +93,7 @@
 //! | `writer` | the pen: one transaction per commit group, completion after COMMIT |
 //! | `spool` | looks into the spool folder |
 //! | forwarding | one seals, and one for each target (`forward-<target>`) puts |
+//! | `pull` | answers jobs that wait for batches, where a cursor is configured |
 //! | upkeep | ends visits, removes what is withdrawn or too old, watches disk and clock |
 //!
 //! Shared state is the writer's bounded queue and the caches of one folder each. Waits have deadlines or a bell, so that

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::base::time;
 use crate::config::findings::Findings;
 use crate::config::{Config, Severity};
-use crate::forward::options::{Recipient, TargetOptions};
+use crate::forward::options::{Recipient, TargetKind, TargetOptions};
 use crate::forward::schedule::Window;
 
 const NAME_BYTES_MAX: usize = 64;
@@ -18,6 +18,11 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     for (n, target) in config.targets.iter().enumerate() {
         let at = format!("target[{n}]");
         name(config, n, target, &at, findings);
+        recipient(target, &at, findings);
+        times(target, &at, findings);
+        if target.kind != TargetKind::Dir {
+            continue;
+        }
         match folder(&config.data_dir, &target.path) {
             Err(what) => findings.error(
                 format!("{at}.path"),
@@ -33,8 +38,6 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             }
             Ok(folder) => folders.push(folder),
         }
-        recipient(target, &at, findings);
-        times(target, &at, findings);
         if config.quota.disk_budget_bytes.is_some_and(|budget| target.keep_bytes > budget) {
             findings.clash(
                 Severity::Warning,

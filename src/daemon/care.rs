@@ -16,6 +16,7 @@ use crate::domain::event::Lane;
 use crate::domain::site::Seat;
 use crate::domain::withdrawal::Withdrawal;
 use crate::erasure::Erasure;
+use crate::forward::pull::Pull;
 use crate::forward::status::LaneStatus;
 use crate::forward::traces::OutboxTraces;
 use crate::forward::{Forwarder, Report};
@@ -34,6 +35,7 @@ pub struct Care {
     store: Arc<Store>,
     ingest: Arc<Ingest>,
     forwarder: Arc<Forwarder>,
+    pull: Arc<Pull>,
     erasure: Arc<Erasure>,
     upkeep: Upkeep,
     clock: Arc<dyn Clock>,
@@ -110,6 +112,7 @@ impl Care {
         };
         Care {
             upkeep: Upkeep::new(Arc::clone(&store), plan, hooks),
+            pull: Arc::new(Pull::new(Arc::clone(&forwarder), &config.targets, Vec::new())),
             store,
             ingest,
             forwarder,
@@ -125,6 +128,11 @@ impl Care {
         &self.erasure
     }
 
+    /// Batches for those who pull, for the door.
+    pub fn pull(&self) -> &Arc<Pull> {
+        &self.pull
+    }
+
     /// Starts the threads. Errors: `Storage`.
     pub fn start(self: &Arc<Self>) -> Result<Threads> {
         let mut threads = Vec::new();
@@ -134,6 +142,10 @@ impl Care {
         }
         let care = Arc::clone(self);
         threads.push(spawn("upkeep", move || care.upkeep.live(&care.stop))?);
+        if self.pull.is_used() {
+            let care = Arc::clone(self);
+            threads.push(spawn("pull", move || care.pull.live())?);
+        }
         let care = Arc::clone(self);
         threads.push(spawn("forward", move || {
             if let Err(error) = care.forwarder.live() {

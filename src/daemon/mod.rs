@@ -81,6 +81,7 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
         tokens,
         subject,
         trusted,
+        pull: Arc::clone(care.pull()),
         erasure: Arc::clone(care.erasure()),
         operations: Arc::clone(&care) as Arc<dyn crate::http::app::Operations>,
         started: clock.now(),
@@ -137,6 +138,7 @@ pub fn serve(config: &Config, out: &mut dyn Write) -> Result<()> {
 
 /// Door, care, then the pen: what was acknowledged is committed before the process ends.
 fn stop(house: House, door: Door, threads: care::Threads, socket: &Path) -> Result<()> {
+    house.care.pull().stop(); // whoever waits for batches is answered, else the door would wait for them
     door.stop();
     house.care.stop(threads);
     if let Err(error) = std::fs::remove_file(socket) {

@@ -22,6 +22,7 @@ pub mod inspect;
 pub mod options;
 pub mod pace;
 mod parts;
+pub mod pull;
 mod refuse;
 mod renew;
 pub mod retry;
@@ -56,6 +57,8 @@ pub struct Forwarder {
     /// Held per target from rendering to the end of the writing: an older rendering must never be written over a newer one.
     /// One each: a receiver that is slow holds up no other.
     turns: HashMap<String, Mutex<()>>,
+    /// Cursors of jobs that come and take: they have positions, and no thread.
+    pulled: Vec<String>,
     bell: Bell,
     /// How each target is doing, by its name.
     paces: HashMap<String, Mutex<Pace>>,
@@ -121,7 +124,8 @@ impl Forwarder {
         for target in targets {
             out = out.limited(&target.name, Limits::of(target));
         }
-        out
+        let pulled = targets.iter().filter(|target| target.kind == TargetKind::Pull);
+        Forwarder { pulled: pulled.map(|target| target.name.clone()).collect(), ..out }
     }
 
     /// Holds a target over the network to its bandwidth and hours.
@@ -165,6 +169,7 @@ impl Forwarder {
             clock,
             targets,
             turns,
+            pulled: Vec::new(),
             bell: Bell::default(),
             paces,
             uptime_ms: Arc::new(monotonic_ms),
@@ -200,9 +205,9 @@ impl Forwarder {
         Ok(rules)
     }
 
-    /// The names of its targets.
+    /// The names of its targets, then of the cursors that jobs pull by.
     pub fn target_names(&self) -> Vec<String> {
-        self.targets.iter().map(|target| target.name().to_owned()).collect()
+        self.targets.iter().map(|target| target.name().to_owned()).chain(self.pulled.iter().cloned()).collect()
     }
 
     /// One round in the calling thread: seals what is due, puts what is sealed, notes what was taken, expires what no
@@ -299,12 +304,13 @@ impl Forwarder {
 }
 
 fn opened(data_dir: &Path, targets: &[TargetOptions]) -> Vec<Box<dyn Target>> {
-    let open = |target: &TargetOptions| -> Box<dyn Target> {
+    let open = |target: &TargetOptions| -> Option<Box<dyn Target>> {
         match target.kind {
-            TargetKind::Dir => Box::new(Dir::new(data_dir, target)),
+            TargetKind::Dir => Some(Box::new(Dir::new(data_dir, target))),
+            TargetKind::Pull => None,
         }
     };
-    targets.iter().map(open).collect()
+    targets.iter().filter_map(open).collect()
 }
 
 /// [`Forwarder::verify`] beside whoever writes the database: files must be there, be the stored ones, and be signed by a

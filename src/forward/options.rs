@@ -41,6 +41,8 @@ pub enum TargetKind {
     /// Files in a folder of the data directory.
     #[default]
     Dir,
+    /// A named cursor: a job comes and takes batches (`GET /v1/batches`); nothing is put to it.
+    Pull,
 }
 
 /// Whose hands a target is in (contract 5).

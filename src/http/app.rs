@@ -8,6 +8,7 @@ use crate::base::time::Millis;
 use crate::consent::Consent;
 use crate::domain::network::Networks;
 use crate::erasure::Erasure;
+use crate::forward::pull::Pull;
 use crate::ingest::Ingest;
 use crate::subject::Subject;
 use crate::tokens::Tokens;
@@ -39,6 +40,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// Requests of data subjects.
     pub subject: Arc<Subject>,
+    /// Jobs that pull batches.
+    pub pull: Arc<Pull>,
     /// Erasure of people.
     pub erasure: Arc<Erasure>,
     /// Proxies whose `X-Forwarded-For` is believed.

@@ -18,6 +18,7 @@
 pub mod answer;
 pub mod app;
 pub mod auth;
+pub mod batches_out;
 pub mod bell;
 pub mod bodies;
 pub mod body;

@@ -7,7 +7,9 @@ use crate::http::app::App;
 use crate::http::reply::Reply;
 use crate::http::request::{Head, Peer, Request};
 use crate::http::server::{Plan, Responder, Service, Way};
-use crate::http::{auth, choice, consent, cors, erasures, events, gdpr, import, journey, me, notices, oauth, operator};
+use crate::http::{
+    auth, batches_out, choice, consent, cors, erasures, events, gdpr, import, journey, me, notices, oauth, operator,
+};
 use crate::http::{pixel, subject, tokens};
 
 /// Who may call a route.
@@ -150,6 +152,17 @@ pub const ROUTES: &[Route] = &[
         "Acknowledge batches of a lane up to a number",
         operator::acknowledge,
     ),
+    guarded(SYNC, "GET", "/v1/batches", false, "What there is for a cursor to take", batches_out::list),
+    guarded(
+        SYNC,
+        "GET",
+        "/v1/batches/{edge}/{epoch}/{lane}/{batchNo}",
+        false,
+        "Take one batch, with its manifest",
+        batches_out::get,
+    ),
+    guarded(SYNC, "POST", "/v1/leases", true, "Take, renew or give back the lease of a cursor", batches_out::lease),
+    guarded(SYNC, "POST", "/v1/acks", true, "Acknowledge what a cursor has taken", batches_out::ack),
     guarded(SYNC, "POST", "/v1/forward", true, "Seal and put what is due", operator::forward),
     guarded(ADMIN, "POST", "/v1/upkeep", true, "Run upkeep now", operator::upkeep),
     guarded(ADMIN, "POST", "/v1/notices", true, "Publish a notice", notices::publish),

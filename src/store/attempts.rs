@@ -1,11 +1,29 @@
 //! The `attempts` table: every attempt to send, committed before its first byte, with the decision it was checked
-//! against (contract 2, the promise). Must never be written after the bytes left.
+//! against (contract 2, the promise). Must never be written after the bytes left, but for what a job pulled: there the
+//! snapshot is the attempt, and one row for each cursor and batch is noted after it.
 
 use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::base::time::Millis;
 use crate::domain::event::Lane;
 use crate::store::{ReadTx, WriteTx, decisions, open};
+
+/// A batch that a job was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// Row of its epoch.
+    pub epoch_id: i64,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its number.
+    pub batch_no: i64,
+    /// The newest decision of the snapshot it was rendered from.
+    pub ledger: Seq,
+    /// When that was taken.
+    pub began: Millis,
+    /// Lines that were holes.
+    pub holes: i64,
+}
 
 /// Begins an attempt: returns its row and the ledger's number it is checked against.
 pub fn begin(tx: &WriteTx<'_>, target: &str, epoch_id: i64, lane: Lane, batch_no: i64) -> Result<(i64, Seq)> {
@@ -22,6 +40,26 @@ pub fn end(tx: &WriteTx<'_>, attempt_id: i64, outcome: &str, hole_count: i64) ->
     tx.execute(
         "UPDATE attempts SET ended_at = ?2, outcome = ?3, hole_count = ?4 WHERE attempt_id = ?1",
         (attempt_id, tx.now(), outcome, hole_count),
+    )
+    .map(|_| ())
+}
+
+/// Notes that a job was given a batch, rendered from a snapshot of `began` whose newest decision was `ledger`: one row for each
+/// cursor and batch, of the latest time. Errors: `Storage`.
+pub fn note_pulled(tx: &WriteTx<'_>, cursor: &str, of: &Pulled) -> Result<()> {
+    let lane = of.lane.code();
+    let changed = tx.execute(
+        "UPDATE attempts SET ledger_seq = ?5, began_at = ?6, ended_at = ?7, hole_count = ?8 \
+         WHERE epoch_id = ?2 AND lane = ?3 AND batch_no = ?4 AND target = ?1 AND outcome = 'pulled'",
+        (cursor, of.epoch_id, lane, of.batch_no, of.ledger, of.began, tx.now(), of.holes),
+    )?;
+    if changed > 0 {
+        return Ok(());
+    }
+    tx.execute(
+        "INSERT INTO attempts (target, epoch_id, lane, batch_no, ledger_seq, began_at, ended_at, outcome, hole_count) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pulled', ?8)",
+        (cursor, of.epoch_id, lane, of.batch_no, of.ledger, of.began, tx.now(), of.holes),
     )
     .map(|_| ())
 }

@@ -48,6 +48,7 @@ pub mod holes;
 pub mod identities;
 pub mod imports;
 pub mod keys;
+pub mod leases;
 pub mod ledger;
 pub mod limits;
 pub mod lines;

@@ -16,6 +16,7 @@ mod notices;
 mod operator;
 mod personal;
 mod prove;
+mod pull;
 mod records;
 mod restart;
 mod rights;

@@ -28,10 +28,11 @@ const PASSING: &str = "data on its way in, not an act of the operator's";
 const LEDGER: &str = "a decision is an entry of the ledger, with its actor";
 const THEIRS: &str = "the person's own act; what follows from it is a request in the register";
 const NOBODY: &str = "numbers, settings or the register, which name nobody";
+const PULLED: &str = "what a job takes by itself; an attempt for each cursor and batch says what left, and when";
 const ROUTINE: &str = "what the collector does by itself, sooner";
 
 /// Every route.
-const ALL: [(&str, Leaves); 46] = [
+const ALL: [(&str, Leaves); 50] = [
     ("POST /v1/events", Nothing(PASSING)),
     ("GET /v1/pixel.gif", Nothing(PASSING)),
     ("POST /v1/consent", Nothing(LEDGER)),
@@ -45,6 +46,10 @@ const ALL: [(&str, Leaves); 46] = [
     ("GET /v1/status", Nothing(NOBODY)),
     ("GET /v1/tail", Word("tail_followed")),
     ("POST /v1/batches/ack", Word("batches_acknowledged")),
+    ("GET /v1/batches", Nothing(PULLED)),
+    ("GET /v1/batches/{edge}/{epoch}/{lane}/{batchNo}", Nothing(PULLED)),
+    ("POST /v1/leases", Nothing(PULLED)),
+    ("POST /v1/acks", Nothing(PULLED)),
     ("POST /v1/forward", Nothing(ROUTINE)),
     ("POST /v1/upkeep", Word("removal_confirmed")),
     ("POST /v1/notices", Word("notice_published")),

@@ -517,6 +517,13 @@ CREATE TABLE limits (
   at             INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE leases (
+  cursor     TEXT    PRIMARY KEY,
+  fence      INTEGER NOT NULL CHECK (fence > 0),
+  holder     TEXT    NOT NULL,
+  expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 DROP VIEW visible_visits;
 CREATE VIEW visible_visits AS
   SELECT v.* FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id
