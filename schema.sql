@@ -677,7 +677,20 @@ CREATE TABLE holes (
   at          INTEGER NOT NULL
 ) STRICT;
 
--- How far each target has each lane: put, and acknowledged.
+-- Stretches of a lane whose batches were voided: rows born in `epoch_id` with numbers in them count as born in `new_epoch_id`.
+-- owner: src/store/forks.rs
+-- retention: for ever
+-- personal: no
+CREATE TABLE forks (
+  epoch_id     INTEGER NOT NULL REFERENCES epochs (epoch_id),
+  lane         INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  after_seq    INTEGER NOT NULL,
+  upto_seq     INTEGER NOT NULL,
+  new_epoch_id INTEGER NOT NULL REFERENCES epochs (epoch_id),
+  PRIMARY KEY (epoch_id, lane, new_epoch_id)
+) STRICT, WITHOUT ROWID;
+
+-- How far each target has each lane: put, acknowledged, and ever acknowledged (a target may lose what it had).
 -- owner: src/store/cursors.rs
 -- retention: while the target is configured, and until its last attempt is forgotten
 -- personal: no
@@ -690,6 +703,7 @@ CREATE TABLE cursors (
   failures   INTEGER NOT NULL,
   next_at    INTEGER NOT NULL,
   last_error TEXT,
+  ever_no    INTEGER NOT NULL,
   PRIMARY KEY (target, epoch_id, lane)
 ) STRICT, WITHOUT ROWID;
 

@@ -148,6 +148,7 @@ fn line(seq: i64) -> Vec<u8> {
         salt: Salt([3; 12]),
         about: None,
         body: "\"name\":\"page_viewed\",\"title\":\"\u{2028}Caf\u{e9}\"".to_owned(),
+        moved: false,
     };
     line.render("Kiosk \"7\"")
 }

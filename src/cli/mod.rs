@@ -23,6 +23,7 @@ pub mod cookies;
 pub mod counts;
 pub mod desk;
 pub mod dpia;
+pub mod edge;
 pub mod erasures;
 pub mod events;
 pub mod exempt;
@@ -106,6 +107,8 @@ pub enum Command {
     Batches(batches::Args),
     /// Seal and send what is due, now.
     Forward(forward::Args),
+    /// Let this edge give way to another database that writes as the same edge.
+    Edge(edge::Args),
     /// Write events or visits as NDJSON or CSV.
     Export(export::Args),
     /// Copy the database while the collector goes on.
@@ -165,6 +168,7 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Status(args) => status::run(&args, context),
         Command::Batches(args) => batches::run(&args, context),
         Command::Forward(args) => forward::run(&args, context),
+        Command::Edge(args) => edge::run(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Backup(args) => backup::run(&args, context),
         Command::Subject(args) => subject::run(&args, context),

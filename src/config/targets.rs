@@ -97,7 +97,8 @@ fn times(target: &TargetOptions, at: &str, findings: &mut Findings) {
             findings.error(format!("{at}.windows"), error.what, "write times of day like \"22:00-06:00\"");
         }
     }
-    if let Some(zone) = target.time_zone.as_deref().filter(|zone| !time::zone_known(zone)) {
+    let zone = &target.time_zone;
+    if !zone.is_empty() && !time::zone_known(zone) {
         findings.error(
             format!("{at}.time_zone"),
             format!("{zone:?} is no time zone"),

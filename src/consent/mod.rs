@@ -139,12 +139,13 @@ impl Consent {
     /// The receipt of a visitor's decision, of the newest where none is named. Errors: `NotFound`.
     pub fn receipt(&self, seat: &Seat, key: &ClientId, which: (Option<Seq>, Option<&str>)) -> Result<receipt::Receipt> {
         let identity = self.store.identity();
-        self.store.read(|tx| receipt::make(tx, seat, key, which, identity))
+        self.store.read(|tx| receipt::make(tx, seat, key, which, &identity))
     }
 
     /// A receipt's bytes in a form, signed; a page carries the proof of its DPV form.
     pub fn signed(&self, made: &receipt::Receipt, form: receipt::Form) -> receipt::Signed {
-        let edge = &self.store.identity().edge;
+        let identity = self.store.identity();
+        let edge = &identity.edge;
         let sign = |bytes| receipt::Signed::new(bytes, &edge.signing, &edge.key_id);
         match form {
             receipt::Form::Html => sign(receipt::page(made, Some(&sign(made.render(receipt::Form::Dpv)))).into_bytes()),
@@ -155,8 +156,8 @@ impl Consent {
     /// The visitor that a code opens. Errors: `Denied` with code `code_unknown`, `Busy` after too many guesses.
     pub fn by_code(&self, seat: &Seat, code: &Code, from: Option<IpAddr>, now: Millis) -> Result<Visitor> {
         self.guesses.may(from, now)?;
-        let key = &self.store.identity().hash_key;
-        let found = self.store.read(|tx| codes::open(tx, key, code))?;
+        let key = self.store.identity().hash_key.clone();
+        let found = self.store.read(|tx| codes::open(tx, &key, code))?;
         let found = found.filter(|v| v.site_id == seat.id && !visitors::is_cut_off(v));
         found.ok_or_else(|| {
             self.guesses.failed(from, now);

@@ -280,6 +280,12 @@ impl Operations for Care {
         self.forwarder.run_once(force).map(|report| told(&report))
     }
 
+    fn renew(&self, target: Option<&str>) -> Result<serde_json::Value> {
+        let voided = self.forwarder.give_way(target)?;
+        let batches: Vec<String> = voided.batches.iter().map(ToString::to_string).collect();
+        Ok(json!({"epoch": voided.epoch.to_string(), "voided": batches}))
+    }
+
     fn acknowledge(&self, target: &str, lane: &str, upto: i64) -> Result<serde_json::Value> {
         let lane = Lane::parse(lane)
             .ok_or_else(|| Error::invalid(format!("no lane {lane:?}")).remedy("use consent, visits, pages or fine"))?;

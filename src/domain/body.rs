@@ -310,6 +310,11 @@ pub fn replaces(seq: Seq, born: (EdgeId, Epoch), own: (EdgeId, Epoch)) -> String
     text
 }
 
+/// The field behind a body that names where a line was before its batch was voided: edge, epoch and number it had then.
+pub fn was(seq: Seq, born: (EdgeId, Epoch)) -> String {
+    format!(",\"was\":{{\"edge\":\"{}\",\"epoch\":\"{}\",\"seq\":{}}}", born.0, born.1, seq.0)
+}
+
 /// Fields of a `withdrawal` line: what rests on these purposes at or below the floor may be used no longer.
 #[derive(Debug, Serialize)]
 pub struct WithdrawalBody {

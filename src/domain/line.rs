@@ -13,6 +13,10 @@ use crate::domain::visitor::Rights;
 
 /// Version of the lines this program renders: `major.minor`; a minor only adds optional fields.
 pub const SCHEMA: &str = "1.0";
+/// The version of a batch in which a line names where it was (`was`), and of no other: whoever reads 1.0 reads all the rest.
+pub const SCHEMA_WAS: &str = "1.1";
+/// Versions that can be rendered.
+pub const SCHEMAS: [&str; 2] = [SCHEMA, SCHEMA_WAS];
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $word:literal),* $(,)?) => {
@@ -104,6 +108,8 @@ pub struct Line {
     pub about: Option<About>,
     /// Its own fields: the inside of a JSON object, without braces.
     pub body: String,
+    /// Its body names where it was before its batch was voided.
+    pub moved: bool,
 }
 
 #[derive(Serialize)]
@@ -289,6 +295,7 @@ mod tests {
             salt: Salt([3; 12]),
             about: None,
             body: body(&serde_json::json!({"name": "page_viewed"})),
+            moved: false,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::base::id::{EdgeId, Epoch, Seq};
 use crate::base::text::hex;
 use crate::base::time::{MINUTE_MS, Millis};
 use crate::domain::batch::{Batch, Manifest, SealedPart};
-use crate::domain::line::{HoleReason, SCHEMA, digest, line_hash, render_hole};
+use crate::domain::line::{HoleReason, SCHEMAS, digest, line_hash, render_hole};
 use crate::forward::options::Recipient;
 use crate::store::edge::KnownKey;
 use crate::store::holes::Hole;
@@ -149,7 +149,7 @@ fn is_delivered(tx: &ReadTx<'_>, batch: &Batch) -> Result<bool> {
 /// `rows_removed` where rows went after the batch had been delivered elsewhere; `Storage` with code `digest_mismatch`, or
 /// at once `unknown_schema`.
 pub(in crate::forward) fn walk(tx: &ReadTx<'_>, batch: &Batch, mut take: impl FnMut(Piece)) -> Result<()> {
-    if batch.schema != SCHEMA {
+    if !SCHEMAS.contains(&batch.schema.as_str()) {
         return Err(Error::storage(format!("lines of schema {} cannot be rendered", batch.schema))
             .code("unknown_schema")
             .remedy("use the version of wayside that sealed the batch, or a newer one"));

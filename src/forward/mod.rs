@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::store::{Reading, Store, limits};
 pub mod dir;
 pub mod encode;
 pub mod expire;
+pub mod fork;
+pub mod handshake;
 pub mod inspect;
 pub mod options;
 pub mod pace;
@@ -65,6 +68,8 @@ pub struct Forwarder {
     /// Milliseconds on a clock nobody can set.
     uptime_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
     parts: Parts,
+    /// What was being voided when the process before this one ended has been seen to.
+    resumed: AtomicBool,
 }
 
 /// A batch that reached a target.
@@ -174,7 +179,17 @@ impl Forwarder {
             paces,
             uptime_ms: Arc::new(monotonic_ms),
             parts: Parts::default(),
+            resumed: AtomicBool::new(false),
         }
+    }
+
+    /// Before anything else: what was being voided goes on. Errors: `Busy`, `Storage`.
+    fn resume(&self) -> Result<()> {
+        if !self.resumed.load(Ordering::Acquire) {
+            self.go_on_voiding()?;
+            self.resumed.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// How a target is doing.
@@ -214,6 +229,7 @@ impl Forwarder {
     /// longer fits. `force` seals all that waits and tries failed targets at once. A failed put stands in the report.
     /// Errors: `Busy`, `Storage`; every target has had its turn before.
     pub fn run_once(&self, force: bool) -> Result<Report> {
+        self.resume()?;
         let mut report = Report { sealed: self.seal_due(force)?, ..Report::default() };
         let mut trouble = None;
         for target in &self.targets {
@@ -230,6 +246,7 @@ impl Forwarder {
         if !self.enabled {
             return Ok(());
         }
+        self.resume()?;
         std::thread::scope(|scope| {
             for target in &self.targets {
                 std::thread::Builder::new()

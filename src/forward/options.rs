@@ -96,9 +96,8 @@ pub struct TargetOptions {
     pub bytes_per_second: u64,
     /// Times of day at which batches leave over the network, `"22:00-06:00"`; none = always. The consent lane never waits.
     pub windows: Vec<String>,
-    /// The IANA time zone of `windows`; none = this machine's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<String>,
+    /// The IANA time zone of `windows`; empty = this machine's.
+    pub time_zone: String,
 }
 
 impl Default for TargetOptions {
@@ -115,7 +114,7 @@ impl Default for TargetOptions {
             keep_bytes: 1_073_741_824,
             bytes_per_second: 0,
             windows: Vec::new(),
-            time_zone: None,
+            time_zone: String::new(),
         }
     }
 }

@@ -30,7 +30,7 @@ impl Limits {
         Limits {
             bytes_per_second: options.bytes_per_second,
             windows: options.windows.iter().filter_map(|text| Window::parse(text).ok()).collect(),
-            zone: options.time_zone.clone().unwrap_or_default(),
+            zone: options.time_zone.clone(),
         }
     }
 }
@@ -94,6 +94,12 @@ impl Pace {
     /// Has the target told how far it is since the last failure?
     pub(in crate::forward) fn has_met(&self) -> bool {
         self.met
+    }
+
+    /// Positions were set anew by us: nothing that was waited for counts any more.
+    pub(in crate::forward) fn begin_anew(&mut self) {
+        self.way = Way::Open;
+        self.met = false;
     }
 
     /// It has told.

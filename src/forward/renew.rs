@@ -69,8 +69,8 @@ impl Forwarder {
         let _turn = self.turn(target);
         let (attempt_id, at) =
             self.store.pen().call(move |tx| Ok((attempts::begin(tx, &name, epoch_id, lane, batch_no)?.0, tx.now())))?;
-        let keys = &self.store.identity().edge.keys;
-        let order = Order { recipient: target.recipient(), keys, began: at, refused: &[] };
+        let identity = self.store.identity();
+        let order = Order { recipient: target.recipient(), keys: &identity.edge.keys, began: at, refused: &[] };
         let rendered = self.store.read(|tx| encode::render(tx, &batch, &order));
         let put = match rendered {
             // every target of that time had it and its rows have gone by age: what lies there goes with its own

@@ -4,6 +4,7 @@
 use crate::base::error::{Error, Result};
 use crate::base::id::random_below;
 use crate::base::time::{HOUR_MS, Millis};
+use crate::domain::alarm;
 use crate::domain::batch::Batch;
 use crate::domain::event::Lane;
 use crate::forward::encode::{self, Order};
@@ -22,6 +23,12 @@ use crate::store::{ReadTx, attempts, batches, cursors, epochs, limits, refused};
 const JITTER_STEPS: u64 = 1 << 20;
 /// Longest any wait is meant to last, ms.
 const WAIT_MS_MAX: i64 = HOUR_MS;
+
+/// A random fraction in 0..1.
+#[allow(clippy::cast_precision_loss)] // 20 bits
+fn fraction() -> f64 {
+    random_below(JITTER_STEPS) as f64 / JITTER_STEPS as f64
+}
 
 /// The next batch of a lane that a target has not got.
 #[derive(Clone, Debug)]
@@ -110,7 +117,7 @@ impl Forwarder {
         let mut failed = Vec::new();
         let mut sent = false;
         while !self.bell.stopped() {
-            let Some(due) = self.next(target, force, &failed)? else { break };
+            let Some(due) = self.next(target, force, &failed, report)? else { break };
             if due.batch.batch_no > due.cursor.put_no + 1 {
                 expire::pass_gap(&self.store, target.name(), &due)?;
                 report.expired += 1;
@@ -134,16 +141,50 @@ impl Forwarder {
     }
 
     /// What goes next to a target, if anything may.
-    fn next(&self, target: &dyn Target, force: bool, failed: &[Lane]) -> Result<Option<Due>> {
+    fn next(&self, target: &dyn Target, force: bool, failed: &[Lane], report: &mut Report) -> Result<Option<Due>> {
         let remote = target.is_remote();
         if remote && !force && !self.way_is_open(target) {
             return Ok(None);
         }
-        let heads = self.store.read(|tx| heads(tx, target.name()))?;
+        let mut heads = self.store.read(|tx| heads(tx, target.name()))?;
+        if remote && !self.pace(target).has_met() {
+            match self.shake(target) {
+                Ok(true) => heads = self.store.read(|tx| self::heads(tx, target.name()))?,
+                Ok(false) => {}
+                Err(error) => return self.unmet(target, heads.first(), &error, report).map(|()| None),
+            }
+            self.pace(target).meet();
+        }
         let (now, now_ms) = (self.clock.now(), (self.uptime_ms)());
         let mut pace = self.pace(target);
         let allowed = !remote || force || pace.allows(now, now_ms);
         Ok(choose(heads, (!force).then_some(now), failed, &mut pace, allowed))
+    }
+
+    /// A target did not say how far it is: that counts as a failure of what would have gone first.
+    fn unmet(&self, target: &dyn Target, due: Option<&Due>, error: &Error, report: &mut Report) -> Result<()> {
+        let verdict = Verdict::on(error);
+        let link = Trouble::of(error) == Trouble::Link;
+        let fraction = fraction();
+        let (code, what) = (error.code, error.to_string());
+        let mut wait_ms = verdict.wait_ms(1, fraction);
+        if let Some(due) = due {
+            let (name, text) = (target.name().to_owned(), format!("{code}: {what}"));
+            let (epoch_id, lane, own) = (due.epoch.id, due.batch.lane, code == alarm::FORK);
+            wait_ms = self.store.pen().call(move |tx| {
+                let before = cursors::get(tx, &name, epoch_id, lane)?;
+                let failures = before.failures + 1;
+                let wait_ms = if link { 0 } else { verdict.wait_ms(failures, fraction) };
+                if !own {
+                    let (next_at, last_error) = (tx.now().plus(wait_ms), Some(text.clone()));
+                    cursors::put(tx, &name, epoch_id, lane, &Cursor { failures, next_at, last_error, ..before })?;
+                }
+                Ok(wait_ms)
+            })?;
+            report.failed.push(Failed { target: target.name().to_owned(), key: due.key(), code, what });
+        }
+        self.pace(target).failed(error, verdict, wait_ms, (self.uptime_ms)());
+        Ok(())
     }
 
     /// May anything be tried at a target over the network? Where nobody was reached lately, a probe finds out.
@@ -229,11 +270,12 @@ impl Forwarder {
 
     /// Renders from a snapshot taken now, after the attempt's commit, and puts.
     fn attempt(&self, target: &dyn Target, due: &Due, again: bool, at: Millis) -> Result<(Put, i64), Setback> {
-        let (keys, name, batch) = (&self.store.identity().edge.keys, target.name(), &due.batch);
+        let (identity, name, batch) = (self.store.identity(), target.name(), &due.batch);
         let _turn = self.turn(target);
         let (rendered, limit) = self.store.read(|tx| {
             let refused = refused::between(tx, name, batch.lane, (batch.first_seq, batch.last_seq))?;
-            let order = Order { recipient: target.recipient(), keys, began: at, refused: &refused };
+            let order =
+                Order { recipient: target.recipient(), keys: &identity.edge.keys, began: at, refused: &refused };
             Ok((encode::render(tx, batch, &order)?, limits::get(tx, name, at)?))
         })?;
         let rendered = rendered.compress(self.gzip_level);
@@ -264,8 +306,7 @@ impl Forwarder {
         let (epoch_id, lane) = (due.epoch.id, due.batch.lane);
         let (error, asked_ms) = (&setback.error, setback.asked_ms);
         let verdict = Verdict::on(error);
-        #[allow(clippy::cast_precision_loss)] // 20 bits
-        let fraction = random_below(JITTER_STEPS) as f64 / JITTER_STEPS as f64;
+        let fraction = fraction();
         // a link that is down is probed instead: waiting would only make its return late
         let probed = target.is_remote() && Trouble::of(error) == Trouble::Link;
         let (code, text, told) = (error.code, format!("{}: {error}", error.code), Told::of(error, verdict));

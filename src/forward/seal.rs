@@ -16,7 +16,7 @@ use crate::base::text::hex;
 use crate::base::time::{Millis, SECOND_MS};
 use crate::domain::batch::{Batch, FORMAT, SealedPart};
 use crate::domain::event::Lane;
-use crate::domain::line::{HoleReason, SCHEMA, digest, line_hash};
+use crate::domain::line::{HoleReason, SCHEMA, SCHEMA_WAS, digest, line_hash};
 use crate::forward::options::ForwardOptions;
 use crate::forward::schedule::turn_came;
 use crate::store::lines::{self, Found, Stretch};
@@ -130,6 +130,8 @@ struct Draft {
     received: (Millis, Millis),
     bytes: usize,
     undisclosed: BTreeMap<i64, VisitorRef>,
+    /// A line names where it was.
+    moved: bool,
     /// Rows without a line: number, birth epoch, why.
     left_out: Vec<(Seq, i64, HoleReason)>,
 }
@@ -144,6 +146,7 @@ fn draft(tx: &ReadTx<'_>, waits: Stretch, rules: &SealRules) -> Result<Draft> {
         received: (Millis(i64::MAX), Millis(i64::MIN)),
         bytes: 0,
         undisclosed: BTreeMap::new(),
+        moved: false,
         left_out: Vec::new(),
     };
     let first = Seq(waits.after.0 + 1);
@@ -173,6 +176,7 @@ impl Draft {
             return ControlFlow::Break(());
         }
         self.rows += 1;
+        self.moved |= line.moved;
         self.bytes += rendered.len() + 1;
         self.lines.push(line_hash(&rendered));
         self.ends = Some((self.ends.map_or(line.seq, |(first, _)| first), line.seq));
@@ -232,6 +236,7 @@ fn insert(tx: &WriteTx<'_>, d: &Draft, rules: &SealRules) -> Result<Option<Seale
         None => (1, identity.edge.previous),
     };
     let count = i64::try_from(d.lines.len()).unwrap_or(i64::MAX);
+    let schema = if d.moved { SCHEMA_WAS } else { SCHEMA };
     let sum = digest(&d.lines);
     let part = SealedPart {
         format: FORMAT,
@@ -248,7 +253,7 @@ fn insert(tx: &WriteTx<'_>, d: &Draft, rules: &SealRules) -> Result<Option<Seale
         min_received_at: d.received.0.rfc3339(),
         max_received_at: d.received.1.rfc3339(),
         sealed_at: tx.now().rfc3339(),
-        schema: SCHEMA.to_owned(),
+        schema: schema.to_owned(),
         key_id: identity.edge.key_id.clone(),
     };
     let (sealed_part, signature) = part.sign(&identity.edge.signing);
@@ -263,7 +268,7 @@ fn insert(tx: &WriteTx<'_>, d: &Draft, rules: &SealRules) -> Result<Option<Seale
         received: d.received,
         sealed_at: tx.now(),
         edge_label: rules.edge_label.clone(),
-        schema: SCHEMA.to_owned(),
+        schema: schema.to_owned(),
         sealed_part,
         signature,
     };

@@ -226,6 +226,12 @@ pub trait Target: Send + Sync {
         Ok(None)
     }
 
+    /// The digest of a batch as it lies there, 64 hex digits; `None` where it is not there, or the target cannot say.
+    fn digest_of(&self, key: Key) -> Result<Option<String>> {
+        let _ = key;
+        Ok(None)
+    }
+
     /// Is it reached over a network that may be down, so that bandwidth, windows and probes apply?
     fn is_remote(&self) -> bool {
         false

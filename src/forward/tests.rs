@@ -4,6 +4,7 @@ mod away;
 mod chain;
 mod example;
 mod files;
+mod fork;
 mod promise;
 mod refused;
 mod restricted;

@@ -82,8 +82,8 @@ impl OutboxTraces {
             let (attempt_id, _) = attempts::begin(tx, &name, epoch_id, key.lane, key.batch_no)?;
             Ok((attempt_id, tx.now()))
         })?;
-        let keys = &forwarder.store.identity().edge.keys;
-        let order = Order { recipient: target.recipient(), keys, began, refused: &[] };
+        let identity = forwarder.store.identity();
+        let order = Order { recipient: target.recipient(), keys: &identity.edge.keys, began, refused: &[] };
         let rendered = match forwarder.store.read(|tx| encode::render(tx, &batch, &order)) {
             Ok(rendered) => rendered.compress(forwarder.gzip_level),
             Err(error) => {

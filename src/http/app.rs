@@ -19,6 +19,9 @@ pub trait Operations: Send + Sync {
     fn status(&self) -> Result<serde_json::Value>;
     /// Seals and puts what is due; with `force` everything.
     fn forward(&self, force: bool) -> Result<serde_json::Value>;
+    /// Voids the batches that another database of this edge also numbered, at every target, and goes on in a new epoch. Errors:
+    /// `Conflict` with code `no_fork` where no target is fenced and none is named.
+    fn renew(&self, target: Option<&str>) -> Result<serde_json::Value>;
     /// Acknowledges batches of a lane up to a number.
     fn acknowledge(&self, target: &str, lane: &str, upto: i64) -> Result<serde_json::Value>;
     /// Ends visits that are over, whose events have just been imported, and freezes their snapshots.

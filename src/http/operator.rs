@@ -114,6 +114,22 @@ pub fn forward(call: Call<'_>, request: Request, done: Responder) {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Renew {
+    target: Option<String>,
+}
+
+/// Gives way to another database of this edge.
+pub fn renew(call: Call<'_>, request: Request, done: Responder) {
+    let made = parsed::<Renew>(&request).and_then(|r| {
+        let told = call.app.operations.renew(r.target.as_deref())?;
+        call.app.operations.note(&call.caller.who(), "edge_renewed", r.target.as_deref(), None)?;
+        Ok(told)
+    });
+    answer(done, made);
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Confirm {
     #[serde(default)]
     confirm: bool,

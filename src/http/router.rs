@@ -164,6 +164,7 @@ pub const ROUTES: &[Route] = &[
     guarded(SYNC, "POST", "/v1/leases", true, "Take, renew or give back the lease of a cursor", batches_out::lease),
     guarded(SYNC, "POST", "/v1/acks", true, "Acknowledge what a cursor has taken", batches_out::ack),
     guarded(SYNC, "POST", "/v1/forward", true, "Seal and put what is due", operator::forward),
+    guarded(ADMIN, "POST", "/v1/edge/renew", true, "Give way to another database of this edge", operator::renew),
     guarded(ADMIN, "POST", "/v1/upkeep", true, "Run upkeep now", operator::upkeep),
     guarded(ADMIN, "POST", "/v1/notices", true, "Publish a notice", notices::publish),
     guarded(ADMIN, "POST", "/v1/notices/external", true, "Make another tool's notice known", notices::register),

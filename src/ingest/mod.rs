@@ -65,6 +65,7 @@ pub struct Parts {
 /// Takes events in.
 pub struct Ingest {
     store: Arc<Store>,
+    hash_key: HashKey,
     seats: Vec<Seat>,
     rules: Rules,
     deriver: Deriver,
@@ -86,6 +87,7 @@ impl Ingest {
         })?;
         let age = |minutes: u32| (minutes > 0).then(|| i64::from(minutes) * crate::base::time::MINUTE_MS);
         Ok(Ingest {
+            hash_key: store.identity().hash_key.clone(),
             store,
             seats,
             rules: Rules {
@@ -147,7 +149,7 @@ impl Ingest {
     }
 
     fn hash_key(&self) -> &HashKey {
-        &self.store.identity().hash_key
+        &self.hash_key
     }
 }
 

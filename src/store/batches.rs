@@ -196,6 +196,18 @@ pub fn delete(tx: &WriteTx<'_>, epoch_id: i64, lane: Lane, batch_no: i64) -> Res
     tx.execute("DELETE FROM batches WHERE epoch_id = ?1 AND lane = ?2 AND batch_no = ?3", params).map(|_| ())
 }
 
+/// Voids the batches of a lane that begin behind `after`, of every epoch: their rows wait to be sealed again. Their holes
+/// lose the digest of a line that lies in no batch any more. Returns the batches by epoch and number.
+pub fn void_behind(tx: &WriteTx<'_>, lane: Lane, after: Seq) -> Result<Vec<(i64, i64)>> {
+    let voided = tx.returning(
+        "DELETE FROM batches WHERE lane = ?1 AND first_seq > ?2 RETURNING epoch_id, batch_no",
+        (lane.code(), after),
+        |r| Ok((r.get(0)?, r.get(1)?)),
+    )?;
+    tx.execute("UPDATE sealed SET upto_seq = ?2 WHERE lane = ?1 AND upto_seq > ?2", (lane.code(), after))?;
+    Ok(voided)
+}
+
 /// Number of batches and of lines of a lane.
 pub fn totals(tx: &ReadTx<'_>, lane: Lane) -> Result<(i64, i64)> {
     tx.conn()

@@ -1,5 +1,6 @@
 //! The `cursors` table: how far each target has each lane, put and acknowledged.
-//! Invariant: `acked_no` never passes `put_no`; both only rise within an epoch.
+//! Invariants: `acked_no` never passes `put_no`; both only rise within an epoch, but for [`set_back`], which follows a target
+//! that lost what it had, and [`clamp`], which follows batches that were voided. `ever_no` remembers what was acknowledged.
 
 use rusqlite::OptionalExtension;
 
@@ -50,11 +51,31 @@ pub fn get(tx: &ReadTx<'_>, target: &str, epoch_id: i64, lane: Lane) -> Result<C
 /// Keeps a target's position.
 pub fn put(tx: &WriteTx<'_>, target: &str, epoch_id: i64, lane: Lane, c: &Cursor) -> Result<()> {
     tx.execute(
-        "INSERT INTO cursors (target, epoch_id, lane, put_no, acked_no, failures, next_at, last_error) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET put_no = max(put_no, excluded.put_no), \
+        "INSERT INTO cursors (target, epoch_id, lane, put_no, acked_no, failures, next_at, last_error, ever_no) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?5) ON CONFLICT DO UPDATE SET put_no = max(put_no, excluded.put_no), \
          acked_no = max(acked_no, excluded.acked_no), failures = excluded.failures, next_at = excluded.next_at, \
-         last_error = excluded.last_error",
+         last_error = excluded.last_error, ever_no = max(ever_no, excluded.ever_no)",
         rusqlite::params![target, epoch_id, lane.code(), c.put_no, c.acked_no, c.failures, c.next_at, c.last_error],
+    )
+    .map(|_| ())
+}
+
+/// A target has lost what lies behind batch `upto_no`, which it had acknowledged: from there everything is sent again.
+pub fn set_back(tx: &WriteTx<'_>, target: &str, epoch_id: i64, lane: Lane, upto_no: i64) -> Result<()> {
+    tx.execute(
+        "UPDATE cursors SET put_no = min(put_no, ?4), acked_no = min(acked_no, ?4) \
+         WHERE target = ?1 AND epoch_id = ?2 AND lane = ?3",
+        (target, epoch_id, lane.code(), upto_no),
+    )
+    .map(|_| ())
+}
+
+/// Batches of a lane and epoch behind `upto_no` were voided, for every target: no position lies behind it, and none waits.
+pub fn clamp(tx: &WriteTx<'_>, epoch_id: i64, lane: Lane, upto_no: i64) -> Result<()> {
+    tx.execute(
+        "UPDATE cursors SET put_no = min(put_no, ?3), acked_no = min(acked_no, ?3), ever_no = min(ever_no, ?3), \
+         failures = 0, next_at = 0, last_error = NULL WHERE epoch_id = ?1 AND lane = ?2",
+        (epoch_id, lane.code(), upto_no),
     )
     .map(|_| ())
 }
@@ -77,10 +98,10 @@ pub fn acked_by_all(tx: &ReadTx<'_>, targets: &[String], epoch_id: i64, lane: La
     Ok(lowest.unwrap_or(0))
 }
 
-/// The highest batch of a lane and epoch that any target has acknowledged.
+/// The highest batch of a lane and epoch that any target has ever acknowledged.
 pub fn highest_acked(tx: &ReadTx<'_>, epoch_id: i64, lane: Lane) -> Result<i64> {
     tx.conn()
-        .prepare_cached("SELECT coalesce(max(acked_no), 0) FROM cursors WHERE epoch_id = ?1 AND lane = ?2")
+        .prepare_cached("SELECT coalesce(max(ever_no), 0) FROM cursors WHERE epoch_id = ?1 AND lane = ?2")
         .and_then(|mut s| s.query_row((epoch_id, lane.code()), |r| r.get(0)))
         .map_err(|e| open::error("reading the highest acknowledgement", e))
 }
@@ -91,7 +112,8 @@ pub fn delivered_upto(tx: &ReadTx<'_>, targets: &[String], lane: Lane) -> Result
     let mut upto = Seq(0);
     for epoch in epochs::all(tx)? {
         let Some(newest) = batches::newest(tx, epoch.id, lane)? else { continue };
-        let acked = acked_by_all(tx, targets, epoch.id, lane)?;
+        // an attempt that was under way when batches were voided may have noted one of them
+        let acked = acked_by_all(tx, targets, epoch.id, lane)?.min(newest.batch_no);
         if let Some(batch) = batches::get(tx, epoch.id, lane, acked)? {
             upto = batch.last_seq;
         }

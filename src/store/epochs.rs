@@ -1,6 +1,8 @@
 //! The `epochs` table: the generations of this database. Rows keep the epoch they were born in.
 //! Must never change or delete a row. Invariant: an epoch has one row, one edge and one reason for ever.
 
+use std::sync::Arc;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::Result;
 use crate::base::id::{EdgeId, Epoch};
 use crate::base::time::Millis;
-use crate::store::{ReadTx, open, row};
+use crate::store::edge::Edge;
+use crate::store::{Identity, ReadTx, WriteTx, open, row};
 
 /// Why an epoch began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +86,18 @@ pub(in crate::store) fn begin(
         |r| r.get(0),
     )
     .map_err(|e| open::error("beginning an epoch", e))
+}
+
+/// Begins an epoch while the database serves; returns its row id. What this transaction writes still belongs to the epoch
+/// before; the pen serves for the new one from its commit on.
+pub(in crate::store) fn go_on(tx: &WriteTx<'_>, edge: Edge) -> Result<i64> {
+    tx.settle()?;
+    let epoch_id = begin(tx.conn(), edge.id, edge.epoch, edge.reason, edge.started_at)?;
+    let hash_key = edge.hash_key.clone();
+    let mut held = tx.held().borrow_mut();
+    held.writes += 1;
+    held.next_identity = Some(Arc::new(Identity { edge, epoch_id, hash_key }));
+    Ok(epoch_id)
 }
 
 /// The row id of an epoch; `None` where it has not begun here.

@@ -2,9 +2,11 @@
 //! Owns the order of writing (parents before children); must never decide what is stored.
 //! Invariant: after `settle` the file holds everything; after a rollback nothing is held.
 
+use std::sync::Arc;
+
 use crate::base::error::Result;
 use crate::base::id::Seq;
-use crate::store::{WriteTx, counts, events, ledger, pages, rights_log, visitors, visits};
+use crate::store::{Identity, WriteTx, counts, events, ledger, pages, rights_log, visitors, visits};
 
 /// Entries of a cache at which it is emptied after a group, to bound memory.
 const CACHE_MAX: usize = 4096;
@@ -28,6 +30,8 @@ pub struct Held {
     /// When anybody was erased last; `None` = not looked yet.
     pub(in crate::store) newest_erasure: Option<Option<crate::base::time::Millis>>,
     pub(in crate::store) rights: Vec<rights_log::Entry>,
+    /// Whom the pen serves for once this group is committed: an epoch begins.
+    pub(in crate::store) next_identity: Option<Arc<Identity>>,
     /// The newest time known that bears on choices; `None` = not looked yet.
     pub(in crate::store) choice_time: Option<crate::base::time::Millis>,
     /// Hashes of event ids counted lately: a retry is not counted twice (contract 2).

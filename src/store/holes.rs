@@ -86,6 +86,12 @@ pub fn delete_between(tx: &WriteTx<'_>, lane: Lane, (first, last): (Seq, Seq), l
     )
 }
 
+/// The batches of a lane behind `after` were voided: no hole there stands for a line of a batch any more. A row that is
+/// still there stays out of the batch it is sealed into next.
+pub fn void_behind(tx: &WriteTx<'_>, lane: Lane, after: Seq) -> Result<usize> {
+    tx.execute("UPDATE holes SET line_sha256 = NULL WHERE lane = ?1 AND seq > ?2", (lane.code(), after))
+}
+
 /// How many lines are holes, by reason.
 pub fn totals(tx: &ReadTx<'_>) -> Result<Vec<(String, i64)>> {
     tx.conn()

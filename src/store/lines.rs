@@ -14,6 +14,7 @@ use crate::domain::event::{EventType, Lane};
 use crate::domain::line::{About, Line, LineKind};
 use crate::domain::referrer;
 use crate::domain::stored::EventRow;
+use crate::store::forks::{self, Fork};
 use crate::store::frozen::FrozenRow;
 use crate::store::{ReadTx, epochs, events, frozen, meta, open};
 
@@ -28,16 +29,46 @@ pub struct Found {
     pub undisclosed: Option<VisitorRef>,
 }
 
-/// Origins by epoch row, read once per scan.
-struct Origins(Vec<(i64, EdgeId, Epoch)>);
+/// Origins by epoch row, and what was voided; read once per scan.
+struct Origins {
+    epochs: Vec<(i64, EdgeId, Epoch)>,
+    forks: Vec<Fork>,
+}
+
+/// Where a line was born.
+struct Born {
+    /// Row of the epoch it counts as born in.
+    epoch_id: i64,
+    origin: (EdgeId, Epoch),
+    /// Where it was born before its batch was voided.
+    was: Option<(EdgeId, Epoch)>,
+}
+
+impl Born {
+    /// Says in a line where it was, if it was elsewhere.
+    fn say(&self, line: &mut Line) {
+        if let Some(was) = self.was {
+            line.body.push_str(&body::was(line.seq, was));
+            line.moved = true;
+        }
+    }
+}
 
 impl Origins {
     fn load(tx: &ReadTx<'_>) -> Result<Self> {
-        Ok(Origins(epochs::all(tx)?.into_iter().map(|e| (e.id, e.edge, e.epoch)).collect()))
+        let epochs = epochs::all(tx)?.into_iter().map(|e| (e.id, e.edge, e.epoch)).collect();
+        Ok(Origins { epochs, forks: forks::all(tx)? })
+    }
+
+    /// Where the row of a lane counts as born that was stored with this epoch.
+    fn born(&self, stored: i64, lane: Lane, seq: Seq) -> Result<Born> {
+        let epoch_id = forks::born(&self.forks, stored, lane, seq);
+        let was = if epoch_id == stored { None } else { Some(self.get(stored)?) };
+        Ok(Born { epoch_id, origin: self.get(epoch_id)?, was })
     }
 
     fn get(&self, epoch_id: i64) -> Result<(EdgeId, Epoch)> {
-        let found = self.0.iter().find(|(id, ..)| *id == epoch_id);
+        let found = self.epochs.iter().find(|(id, ..)| *id == epoch_id);
         found
             .map(|(_, edge, epoch)| (*edge, *epoch))
             .ok_or_else(|| Error::storage(format!("epoch row {epoch_id} is missing")))
@@ -208,7 +239,7 @@ fn next_event(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option
     let Some(row) = rows.next().map_err(reading)? else { return Ok(None) };
     let event = events::from_row(row).map_err(reading)?;
     let referred = Referred::from_row(row).map_err(reading)?;
-    event_line(event, referred, origins).map(Some)
+    event_line(event, referred, origins, true).map(Some)
 }
 
 /// An event under its new number: what it shows is the event's; number, birth, salt and narrowed flags are its own.
@@ -218,17 +249,21 @@ fn next_again(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option
     let own = events::WIDTH + REFERRED_WIDTH;
     // what it replaces is the line it left as before, whatever that one replaced
     let event = EventRow { replaces: None, ..events::from_row(row).map_err(reading)? };
+    let lane = event.lane;
     let referred = Referred::from_row(row).map_err(reading)?;
-    let mut found = event_line(event, referred, origins)?;
+    let mut found = event_line(event, referred, origins, false)?;
     let read = |at: usize| row.get::<_, i64>(own + at).map_err(reading);
     let (seq, epoch_id, replaces, replaced_epoch) = (Seq(read(0)?), read(1)?, read(2)?, read(5)?);
     let line = &mut found.line;
     line.seq = seq;
-    line.origin = origins.get(epoch_id)?;
+    let born = origins.born(epoch_id, lane, seq)?;
+    line.origin = born.origin;
     line.rights.flags = row.get(own + 3).map_err(reading)?;
     line.salt = row.get(own + 4).map_err(reading)?;
-    line.body.push_str(&body::replaces(Seq(replaces), origins.get(replaced_epoch)?, line.origin));
-    found.epoch_id = epoch_id;
+    let replaced = origins.born(replaced_epoch, lane, Seq(replaces))?;
+    line.body.push_str(&body::replaces(Seq(replaces), replaced.origin, line.origin));
+    born.say(line);
+    found.epoch_id = born.epoch_id;
     Ok(Some(found))
 }
 
@@ -282,7 +317,9 @@ impl Referred {
     }
 }
 
-fn event_line(e: EventRow, r: Referred, origins: &Origins) -> Result<Found> {
+/// The line of an event; `own` = under its own number, which says where it was.
+fn event_line(e: EventRow, r: Referred, origins: &Origins, own: bool) -> Result<Found> {
+    let born = origins.born(e.epoch_id, e.lane, e.seq)?;
     let referrer = e.referrer.as_deref().map(referrer::whole);
     let types = e.attribute_types.as_deref().map(|kept| attributes::types(e.attributes.as_deref(), kept));
     let body = EventBody {
@@ -309,11 +346,11 @@ fn event_line(e: EventRow, r: Referred, origins: &Origins) -> Result<Found> {
         attribute_types: types.as_deref(),
         conversation: e.conversation.as_deref(),
     };
-    let line = Line {
+    let mut line = Line {
         kind: LineKind::Event,
         seq: e.seq,
         first_seq: e.seq,
-        origin: origins.get(e.epoch_id)?,
+        origin: born.origin,
         site: Some(r.site),
         event_id: Some(e.event_id.to_string()),
         received: e.received,
@@ -322,8 +359,12 @@ fn event_line(e: EventRow, r: Referred, origins: &Origins) -> Result<Found> {
         salt: e.salt,
         about: Some(r.about),
         body: body.text(),
+        moved: false,
     };
-    Ok(Found { line, epoch_id: e.epoch_id, undisclosed: (!r.disclosed).then_some(r.visitor) })
+    if own {
+        born.say(&mut line);
+    }
+    Ok(Found { line, epoch_id: born.epoch_id, undisclosed: (!r.disclosed).then_some(r.visitor) })
 }
 
 /// A frozen row, its site, its visitor's floors (measure, share, restriction), and the visitor where it is not disclosed yet.
@@ -337,11 +378,12 @@ fn frozen_line(row: &rusqlite::Row<'_>, origins: &Origins) -> Result<Found> {
     let (f, site, [measure_floor, share_floor, restricted_upto], undisclosed) =
         read(row).map_err(|e| open::error("reading a frozen line", e))?;
     let inside = f.body.strip_prefix('{').and_then(|b| b.strip_suffix('}')).unwrap_or(&f.body).to_owned();
-    let line = Line {
+    let born = origins.born(f.epoch_id, f.lane, f.seq)?;
+    let mut line = Line {
         kind: f.kind,
         seq: f.seq,
         first_seq: f.first_seq,
-        origin: origins.get(f.epoch_id)?,
+        origin: born.origin,
         site,
         event_id: None,
         received: f.received,
@@ -350,6 +392,8 @@ fn frozen_line(row: &rusqlite::Row<'_>, origins: &Origins) -> Result<Found> {
         salt: f.salt,
         about: f.visitor_id.map(|visitor_id| About { visitor_id, measure_floor, share_floor, restricted_upto }),
         body: inside,
+        moved: false,
     };
-    Ok(Found { line, epoch_id: f.epoch_id, undisclosed })
+    born.say(&mut line);
+    Ok(Found { line, epoch_id: born.epoch_id, undisclosed })
 }

@@ -5,8 +5,8 @@
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rusqlite::Connection;
 
@@ -41,6 +41,7 @@ pub mod events;
 pub mod evidence;
 pub mod files;
 pub mod floors;
+pub mod forks;
 pub mod frozen;
 pub mod hardware;
 pub mod held;
@@ -82,6 +83,8 @@ pub mod visitors;
 pub mod visits;
 pub mod writer;
 
+use self::edge::Edge;
+use self::epochs::Reason;
 use self::held::Held;
 use self::keys::{Custody, KeyOptions, Keyring, Keys};
 use self::reader::Readers;
@@ -204,7 +207,7 @@ impl WriteTx<'_> {
     }
 }
 
-/// Who a database belongs to, and its secrets. Loaded once; never changes while the process lives.
+/// Who a database belongs to, and its secrets. Loaded at start; a new one takes its place when an epoch begins.
 #[derive(Debug)]
 pub struct Identity {
     /// The edge's keys and numbers.
@@ -213,6 +216,20 @@ pub struct Identity {
     pub epoch_id: i64,
     /// Key of content hashes, id hashes and visitor tokens.
     pub hash_key: HashKey,
+}
+
+/// Whom the database belongs to now.
+#[derive(Debug)]
+pub(in crate::store) struct Current(RwLock<Arc<Identity>>);
+
+impl Current {
+    fn get(&self) -> Arc<Identity> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, identity: Arc<Identity>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
 }
 
 /// What the store needs to know at start.
@@ -293,7 +310,9 @@ pub enum Note {
 pub struct Store {
     pen: Pen,
     readers: Arc<Readers>,
-    identity: Arc<Identity>,
+    identity: Arc<Current>,
+    /// Held while an epoch begins: one at a time.
+    beginning: Mutex<()>,
     options: StoreOptions,
     notes: Vec<Note>,
     clock: Arc<dyn Clock>,
@@ -311,13 +330,14 @@ impl Store {
         let (custody, more) = keys::begin(options, &conn, &identity, unclean, clock.now())?;
         notes.extend(more);
         let window = open::guard(&mut conn)?;
-        let identity = Arc::new(identity);
+        let identity = Arc::new(Current(RwLock::new(Arc::new(identity))));
         let path = open::database_path(&options.data_dir);
         let ring = custody.as_ref().map(Custody::ring);
         let readers = Arc::new(Readers::new(path, options.readers, options.read_ms_max).with_keys(ring));
         let pen = Pen::start((conn, window), custody, options, Arc::clone(&identity), Arc::clone(&clock))?;
         let pressure = AtomicU8::new(0);
-        Ok(Store { pen, readers, identity, options: options.clone(), notes, clock, pressure, _lock: lock })
+        let (options, beginning) = (options.clone(), Mutex::new(()));
+        Ok(Store { pen, readers, identity, beginning, options, notes, clock, pressure, _lock: lock })
     }
 
     /// What happened at start.
@@ -325,9 +345,30 @@ impl Store {
         &self.notes
     }
 
-    /// Who the database belongs to.
-    pub fn identity(&self) -> &Arc<Identity> {
-        &self.identity
+    /// Who the database belongs to now.
+    pub fn identity(&self) -> Arc<Identity> {
+        self.identity.get()
+    }
+
+    /// Begins a new epoch of the same edge while the database serves: `edge.json` names it first, then one transaction of its
+    /// own begins it and does `work`, which is told its row. Cut off between the two, the epoch begins at the next start,
+    /// without `work`. Errors: `Config`, `Storage`; those of `work`.
+    pub fn begin_epoch<T: Send + 'static>(
+        &self,
+        reason: Reason,
+        mut work: impl FnMut(&WriteTx<'_>, i64) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _one = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        let data_dir = self.options.data_dir.clone();
+        let begun = Edge::load(&data_dir)?.is_some_and(|edge| edge.epoch != self.identity().edge.epoch);
+        if !begun {
+            Edge::new_epoch(&data_dir, reason, self.clock.now())?;
+        }
+        self.pen.call_alone(self.options.group_max, move |tx| {
+            let edge = Edge::load(&data_dir)?.ok_or_else(|| Error::config("edge.json is gone").code("edge_files"))?;
+            let epoch_id = epochs::go_on(tx, edge)?;
+            work(tx, epoch_id)
+        })
     }
 
     /// The one writer.

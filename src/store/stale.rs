@@ -32,6 +32,12 @@ pub fn since(tx: &ReadTx<'_>, since: Seq) -> Result<Vec<BatchName>> {
         .map_err(|e| open::error("listing batches with new holes", e))
 }
 
+/// Forgets a batch that was voided.
+pub fn forget(tx: &WriteTx<'_>, epoch_id: i64, lane: Lane, batch_no: i64) -> Result<()> {
+    let params = (epoch_id, lane.code(), batch_no);
+    tx.execute("DELETE FROM stale WHERE epoch_id = ?1 AND lane = ?2 AND batch_no = ?3", params).map(|_| ())
+}
+
 /// Forgets batches whose holes were written before the counter stood at `before`, at most `limit`: everybody has seen them.
 pub fn delete_before(tx: &WriteTx<'_>, before: Seq, limit: i64) -> Result<usize> {
     tx.execute(

@@ -16,7 +16,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::time::{Clock, HOUR_MS, Millis, monotonic_ms};
 use crate::store::held::Held;
 use crate::store::keys::{self, Custody, Keys};
-use crate::store::{Identity, ReadTx, StoreOptions, WriteTx, ages, meta, open, rights_log, space};
+use crate::store::{Current, Identity, ReadTx, StoreOptions, WriteTx, ages, meta, open, rights_log, space};
 
 /// Between two times the log is emptied for want of space, ms.
 const SQUEEZE_EVERY_MS: i64 = 1_000;
@@ -107,7 +107,7 @@ impl Pen {
         (conn, window): (Connection, open::Window),
         custody: Option<Custody>,
         options: &StoreOptions,
-        identity: Arc<Identity>,
+        identity: Arc<Current>,
         clock: Arc<dyn Clock>,
     ) -> Result<Pen> {
         let shared = Arc::new(Shared {
@@ -166,6 +166,17 @@ impl Pen {
         receive.recv().unwrap_or_else(|_| Err(Error::storage("the writer ended before the job was committed")))
     }
 
+    /// As [`Pen::call`], in a commit group of its own.
+    pub(in crate::store) fn call_alone<T: Send + 'static>(
+        &self,
+        group_max: usize,
+        work: impl FnMut(&WriteTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (send, receive) = mpsc::sync_channel(1);
+        self.submit(group_max.saturating_add(1), work, move |out| drop(send.send(out)))?;
+        receive.recv().unwrap_or_else(|_| Err(Error::storage("the writer ended before the job was committed")))
+    }
+
     /// How it fares.
     pub fn status(&self) -> PenStatus {
         PenStatus {
@@ -209,7 +220,7 @@ struct Nib {
     full: Cell<bool>,
     /// When that was last tried, on the clock nobody can set, ms.
     squeezed_ms: Cell<Option<i64>>,
-    identity: Arc<Identity>,
+    identity: Arc<Current>,
     clock: Arc<dyn Clock>,
     options: StoreOptions,
     shared: Arc<Shared>,
@@ -258,7 +269,7 @@ impl Nib {
         }
         let (mut weight, mut count) = (0, 0);
         for job in &queue.jobs {
-            weight += job.weight();
+            weight = job.weight().saturating_add(weight);
             if count > 0 && weight > self.options.group_max {
                 break;
             }
@@ -309,11 +320,12 @@ impl Nib {
 
     fn run(&self, group: &mut [Box<dyn Job>]) -> Result<Vec<Result<()>>> {
         self.sql("BEGIN IMMEDIATE")?;
+        let identity = self.identity.get();
         let tx = WriteTx {
             read: ReadTx::new(&self.conn).with_keys(self.custody.as_ref().map_or(Keys::None, Keys::Pen)),
             held: &self.held,
             window: &self.window,
-            identity: &self.identity,
+            identity: &identity,
             now: self.clock.now(),
         };
         if tx.now.plus(STEP_BACK_MS_MIN) < self.newest.get() {
@@ -339,6 +351,9 @@ impl Nib {
         }
         self.sql("COMMIT")?;
         self.newest.set(tx.now);
+        if let Some(next) = self.held.borrow_mut().next_identity.take() {
+            self.identity.set(next);
+        }
         if let Some(custody) = &self.custody {
             custody.borrow_mut().committed();
         }

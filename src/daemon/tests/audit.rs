@@ -32,7 +32,7 @@ const PULLED: &str = "what a job takes by itself; an attempt for each cursor and
 const ROUTINE: &str = "what the collector does by itself, sooner";
 
 /// Every route.
-const ALL: [(&str, Leaves); 50] = [
+const ALL: [(&str, Leaves); 51] = [
     ("POST /v1/events", Nothing(PASSING)),
     ("GET /v1/pixel.gif", Nothing(PASSING)),
     ("POST /v1/consent", Nothing(LEDGER)),
@@ -51,6 +51,7 @@ const ALL: [(&str, Leaves); 50] = [
     ("POST /v1/leases", Nothing(PULLED)),
     ("POST /v1/acks", Nothing(PULLED)),
     ("POST /v1/forward", Nothing(ROUTINE)),
+    ("POST /v1/edge/renew", Word("edge_renewed")),
     ("POST /v1/upkeep", Word("removal_confirmed")),
     ("POST /v1/notices", Word("notice_published")),
     ("POST /v1/notices/external", Word("notice_registered")),
@@ -161,6 +162,7 @@ fn acts(world: &World) -> Vec<(&'static str, &'static str, Value)> {
         ("POST /v1/erasures", "", json!({"visitor": "quentin"})),
         ("POST /v1/erasures/ack", "", json!({"id": "ERASURE", "evidence_sha256": "ab".repeat(32)})),
         ("POST /v1/upkeep", "", json!({"confirm": true})),
+        ("POST /v1/edge/renew", "", json!({"target": "outbox"})),
     ]
 }
 

@@ -255,7 +255,7 @@ fn limits_of_the_configuration_are_kept() {
     let options = TargetOptions {
         bytes_per_second: 5,
         windows: vec!["22:00-06:00".to_owned()],
-        time_zone: Some("Europe/Zurich".to_owned()),
+        time_zone: "Europe/Zurich".to_owned(),
         ..TargetOptions::default()
     };
     let limits = Limits::of(&options);

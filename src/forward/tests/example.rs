@@ -17,7 +17,7 @@ use crate::domain::body::{
 use crate::domain::checkpoint::{self, Checkpoint};
 use crate::domain::consent::Purposes;
 use crate::domain::event::Lane;
-use crate::domain::line::{HoleReason, Line, LineKind, SCHEMA, body, digest, line_hash, render_hole};
+use crate::domain::line::{HoleReason, Line, LineKind, SCHEMA, SCHEMA_WAS, body, digest, line_hash, render_hole};
 use crate::domain::visitor::Rights;
 use crate::forward::inspect;
 
@@ -50,6 +50,7 @@ fn line(kind: LineKind, seq: i64, site: bool, flags: Purposes, body: String) -> 
         salt: Salt([u8::try_from(seq).unwrap(); 12]),
         about: None,
         body,
+        moved: false,
     }
 }
 
@@ -231,6 +232,12 @@ fn visits_lane() -> Vec<Line> {
     vec![event(9, "user_signed_in", None), event(12, "user_signed_in", None), visit(), count()]
 }
 
+/// A line whose batch was voided: it names where it was.
+fn moved(line: Line) -> Line {
+    let body = line.body.clone() + &crate::domain::body::was(line.seq, (EDGE, BEFORE));
+    Line { body, moved: true, ..line }
+}
+
 fn batch(lane: Lane, lines: &[Line], hole: Option<usize>) -> (Vec<u8>, Manifest) {
     let rendered: Vec<Vec<u8>> = lines.iter().map(|line| line.render(LABEL)).collect();
     let hashes: Vec<_> = rendered.iter().map(|bytes| line_hash(bytes)).collect();
@@ -245,6 +252,7 @@ fn batch(lane: Lane, lines: &[Line], hole: Option<usize>) -> (Vec<u8>, Manifest)
     }
     let signing = SigningKey::from_seed([42; 32]);
     let (first, last) = (lines.first().unwrap(), lines.last().unwrap());
+    let schema = if lines.iter().any(|line| line.moved) { SCHEMA_WAS } else { SCHEMA };
     let part = SealedPart {
         format: FORMAT,
         edge: EDGE.to_string(),
@@ -260,7 +268,7 @@ fn batch(lane: Lane, lines: &[Line], hole: Option<usize>) -> (Vec<u8>, Manifest)
         min_received_at: first.received.rfc3339(),
         max_received_at: last.received.rfc3339(),
         sealed_at: at(60).rfc3339(),
-        schema: SCHEMA.to_owned(),
+        schema: schema.to_owned(),
         key_id: key_id(&signing.public()),
     };
     let (sealed, signature) = part.sign(&signing);
@@ -292,6 +300,7 @@ fn the_examples_are_made_from_these_very_lines() {
         (root.clone(), batch(Lane::Visits, &visits_lane(), Some(0))),
         (root.join("consent"), batch(Lane::Consent, &consent_lane(), None)),
         (root.join("pages"), batch(Lane::Pages, &pages, None)),
+        (root.join("schema-1.1"), batch(Lane::Pages, &[moved(pages[0].clone())], None)),
     ];
     for (folder, (ndjson, manifest)) in batches {
         check(folder.join("000000000001.ndjson"), &ndjson);

@@ -529,3 +529,31 @@ CREATE VIEW visible_visits AS
   SELECT v.* FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id
   WHERE v.visit_id > w.measure_floor
     AND NOT EXISTS (SELECT 1 FROM restrictions r WHERE r.visitor = w.visitor_id AND r.upto_seq = 9007199254740991);
+
+CREATE TABLE forks (
+  epoch_id     INTEGER NOT NULL REFERENCES epochs (epoch_id),
+  lane         INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  after_seq    INTEGER NOT NULL,
+  upto_seq     INTEGER NOT NULL,
+  new_epoch_id INTEGER NOT NULL REFERENCES epochs (epoch_id),
+  PRIMARY KEY (epoch_id, lane, new_epoch_id)
+) STRICT, WITHOUT ROWID;
+
+-- What a target acknowledged once counts as delivered, also if it lost it since.
+CREATE TABLE cursors_before AS SELECT * FROM cursors;
+DROP TABLE cursors;
+CREATE TABLE cursors (
+  target     TEXT    NOT NULL,
+  epoch_id   INTEGER NOT NULL,
+  lane       INTEGER NOT NULL,
+  put_no     INTEGER NOT NULL,
+  acked_no   INTEGER NOT NULL,
+  failures   INTEGER NOT NULL,
+  next_at    INTEGER NOT NULL,
+  last_error TEXT,
+  ever_no    INTEGER NOT NULL,
+  PRIMARY KEY (target, epoch_id, lane)
+) STRICT, WITHOUT ROWID;
+INSERT INTO cursors (target, epoch_id, lane, put_no, acked_no, failures, next_at, last_error, ever_no)
+SELECT target, epoch_id, lane, put_no, acked_no, failures, next_at, last_error, acked_no FROM cursors_before;
+DROP TABLE cursors_before;
