@@ -1,4 +1,5 @@
-//! A target over the network: turns, hours, bandwidth, a link that comes and goes. The clocks are the test's own.
+//! A target over the network: turns, hours, bandwidth, a link that comes and goes.
+//! The clocks are the test's own, so nothing here waits.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
