@@ -140,7 +140,7 @@ fn line(seq: i64) -> Vec<u8> {
         seq: Seq(seq),
         first_seq: Seq(seq),
         origin: (EdgeId([1; 16]), Epoch([2; 8])),
-        site: Some("shop".to_owned()),
+        site: Some("shop".into()),
         event_id: Some(format!("e{seq}")),
         received: Millis(0),
         corrected: Millis(0),

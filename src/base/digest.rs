@@ -2,8 +2,8 @@
 //! Invariant: secrets are compared in constant time.
 
 use ed25519_compact::{KeyPair, PublicKey, Seed, Signature};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256, digest};
+use ring::hmac;
 use subtle::ConstantTimeEq;
 
 /// A SHA-256 value.
@@ -11,12 +11,22 @@ pub type Hash = [u8; 32];
 
 /// SHA-256 of `bytes`.
 pub fn sha256(bytes: &[u8]) -> Hash {
-    Sha256::digest(bytes).into()
+    fixed(digest(&SHA256, bytes).as_ref())
+}
+
+fn fixed(hash: &[u8]) -> Hash {
+    hash.try_into().expect("invariant: SHA-256 has 32 bytes")
 }
 
 /// SHA-256 fed piece by piece.
-#[derive(Clone, Default)]
-pub struct Hasher(Sha256);
+#[derive(Clone)]
+pub struct Hasher(Context);
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Hasher(Context::new(&SHA256))
+    }
+}
 
 impl Hasher {
     /// An empty hasher.
@@ -32,27 +42,27 @@ impl Hasher {
 
     /// Adds bytes behind their length (u32, big endian), so that neighbouring fields cannot run together.
     pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.update(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        self.0.update(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
         self.add(bytes)
     }
 
     /// The hash of all that was added.
     pub fn finish(self) -> Hash {
-        self.0.finalize().into()
+        fixed(self.0.finish().as_ref())
     }
 }
 
 /// A secret key for keyed hashes; keeps the expanded state so that each use costs one block less.
 #[derive(Clone)]
 pub struct HashKey {
-    mac: Hmac<Sha256>,
+    mac: hmac::Key,
     short: [u64; 2],
 }
 
 impl HashKey {
     /// A key from 32 secret bytes.
     pub fn new(secret: &[u8; 32]) -> Self {
-        let mac = Hmac::<Sha256>::new_from_slice(secret).expect("invariant: HMAC takes keys of any length");
+        let mac = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let mut key = HashKey { mac, short: [0; 2] };
         let derived = key.hmac(&[b"short-hashes"]);
         key.short = [word(&derived[..8]), word(&derived[8..16])];
@@ -61,12 +71,12 @@ impl HashKey {
 
     /// HMAC-SHA256 over the parts, each behind its length.
     pub fn hmac(&self, parts: &[&[u8]]) -> Hash {
-        let mut mac = self.mac.clone();
+        let mut mac = hmac::Context::with_key(&self.mac);
         for part in parts {
             mac.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
             mac.update(part);
         }
-        mac.finalize().into_bytes().into()
+        fixed(mac.sign().as_ref())
     }
 
     /// A keyed hash of 64 bits over the parts, each behind its length (SipHash-2-4), as the signed number SQLite keeps: for
@@ -86,9 +96,7 @@ impl HashKey {
 
 /// HMAC-SHA256 over the bytes as they are (RFC 2104): what other programs compute too.
 pub fn hmac_plain(secret: &[u8], bytes: &[u8]) -> Hash {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("invariant: HMAC takes keys of any length");
-    mac.update(bytes);
-    mac.finalize().into_bytes().into()
+    fixed(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), bytes).as_ref())
 }
 
 /// 32 bytes of key out of a secret (HKDF with SHA-256, RFC 5869): another `salt` or `info`, another key.
@@ -216,6 +224,22 @@ mod tests {
     #[test]
     fn sha256_of_abc_is_the_published_one() {
         assert_eq!(sha256(b"abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
+        let mut piecewise = Hasher::new();
+        piecewise.add(b"a").add(b"bc");
+        assert_eq!(piecewise.finish(), sha256(b"abc"));
+    }
+
+    #[test]
+    fn hmac_is_that_of_the_standard() {
+        // RFC 4231, test case 2
+        let told = hmac_plain(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(told[..8], [0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e]);
+        let part = [&5u32.to_be_bytes()[..], b"parts"].concat();
+        assert_eq!(
+            HashKey::new(&[4; 32]).hmac(&[b"parts"]),
+            hmac_plain(&[4; 32], &part),
+            "each part behind its length"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Result;
-use crate::base::text::{hex, unhex};
+use crate::base::text::{hex, push_hex, unhex};
 use crate::base::time::Millis;
 
 /// `N` random bytes from the operating-system-seeded generator of this thread.
@@ -30,7 +30,20 @@ pub fn mint_uuid(now: Millis) -> [u8; 16] {
 
 /// The canonical text of 16 bytes: lower case, with dashes.
 pub fn uuid_text(bytes: &[u8; 16]) -> String {
-    uuid::Uuid::from_bytes(*bytes).hyphenated().to_string()
+    let mut out = String::with_capacity(36);
+    push_uuid(&mut out, bytes);
+    out
+}
+
+/// Adds [`uuid_text`] to a text.
+pub fn push_uuid(out: &mut String, bytes: &[u8; 16]) {
+    let mut from = 0;
+    for upto in [4, 6, 8, 10] {
+        push_hex(out, &bytes[from..upto]);
+        out.push('-');
+        from = upto;
+    }
+    push_hex(out, &bytes[from..]);
 }
 
 /// The bytes of a text that is exactly [`uuid_text`] of them; anything else stays a text.
@@ -190,6 +203,14 @@ mod tests {
         let (early, late) = (mint_uuid(Millis(1_700_000_000_000)), mint_uuid(Millis(1_700_000_000_001)));
         assert_eq!(uuid_text(&early).as_bytes()[14], b'7');
         assert!(early < late);
+    }
+
+    #[test]
+    fn a_uuid_prints_as_the_library_prints_it() {
+        for _ in 0..100 {
+            let bytes = random_bytes();
+            assert_eq!(uuid_text(&bytes), uuid::Uuid::from_bytes(bytes).hyphenated().to_string());
+        }
     }
 
     #[test]

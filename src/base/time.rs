@@ -26,6 +26,9 @@ pub const DAY_MS: i64 = 24 * HOUR_MS;
 const MIN_MS: i64 = -62_135_596_800_000;
 const MAX_MS: i64 = 253_402_207_200_000;
 
+/// Length of `2026-11-21T10:00:00.000Z`.
+const RFC3339_BYTES: usize = 24;
+
 impl Millis {
     /// This instant `ms` later, without overflow.
     pub fn plus(self, ms: i64) -> Millis {
@@ -55,8 +58,42 @@ impl Millis {
 
     /// RFC 3339, UTC, milliseconds: `2026-11-21T10:00:00.000Z`.
     pub fn rfc3339(self) -> String {
-        let at = jiff::Timestamp::from_millisecond(self.0.clamp(MIN_MS, MAX_MS)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        format!("{at:.3}")
+        let mut out = String::with_capacity(RFC3339_BYTES);
+        self.push_rfc3339(&mut out);
+        out
+    }
+
+    /// Adds [`Millis::rfc3339`] to a text. Every line of a batch has several: by hand, a tenth of the library's time.
+    pub fn push_rfc3339(self, out: &mut String) {
+        let at = self.0.clamp(MIN_MS, MAX_MS);
+        let (days, ms) = (at.div_euclid(DAY_MS), at.rem_euclid(DAY_MS));
+        // the civil calendar from days, counted in eras of 400 years that begin on the first of March
+        let days = days + 719_468;
+        let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let fields = [
+            (0, 4, year),
+            (5, 2, month),
+            (8, 2, day),
+            (11, 2, ms / HOUR_MS),
+            (14, 2, ms / MINUTE_MS % 60),
+            (17, 2, ms / SECOND_MS % 60),
+            (20, 3, ms % SECOND_MS),
+        ];
+        for (place, width, value) in fields {
+            let mut left = value;
+            for digit in text[place..place + width].iter_mut().rev() {
+                *digit = b'0' + u8::try_from(left % 10).unwrap_or(0);
+                left /= 10;
+            }
+        }
+        out.push_str(std::str::from_utf8(&text).expect("invariant: digits are ASCII"));
     }
 
     /// Parses RFC 3339 with `Z`, a numeric offset, or no zone (read as UTC: vendor SDKs send naive times).
@@ -209,6 +246,25 @@ mod tests {
         let at = Millis(1_431_857_103_250);
         assert_eq!(at.rfc3339(), "2015-05-17T10:05:03.250Z");
         assert_eq!(Millis::parse("2015-05-17T10:05:03.250Z"), Some(at));
+    }
+
+    #[test]
+    fn rfc3339_is_what_the_date_library_prints() {
+        let library = |at: Millis| format!("{:.3}", jiff::Timestamp::from_millisecond(at.0).unwrap());
+        let days = [-719_162, -1, 0, 58, 59, 60, 789, 11_016, 11_017, 19_782, 47_540, 47_541, 2_932_895];
+        for at in days.iter().flat_map(|day| [0, 1, 999, 43_200_123, DAY_MS - 1].map(|ms| Millis(day * DAY_MS + ms))) {
+            let at = Millis(at.0.clamp(MIN_MS, MAX_MS));
+            assert_eq!(at.rfc3339(), library(at), "{}", at.0);
+        }
+        // primes apart, so that every day of a year, month and leap year comes along
+        for step in 0..20_000 {
+            let at = Millis(MIN_MS + step * 15_775_766_711);
+            assert_eq!(at.rfc3339(), library(at), "{}", at.0);
+        }
+        assert_eq!(
+            (Millis(i64::MIN).rfc3339(), Millis(i64::MAX).rfc3339()),
+            (library(Millis(MIN_MS)), library(Millis(MAX_MS)))
+        );
     }
 
     #[test]

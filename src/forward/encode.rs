@@ -59,7 +59,7 @@ pub fn render(tx: &ReadTx<'_>, batch: &Batch, order: &Order<'_>) -> Result<Rende
     walk(tx, batch, |piece| {
         match piece {
             Piece::Line { found, bytes, hash } => match barred(&found) {
-                None => ndjson.extend_from_slice(&bytes),
+                None => ndjson.extend_from_slice(bytes),
                 Some(reason) => {
                     hole_count += 1;
                     ndjson.extend(render_hole(found.line.origin, found.line.seq, reason, &hash));
@@ -117,13 +117,13 @@ pub(in crate::forward) fn public_key(batch: &Batch, keys: &[KnownKey]) -> Result
 
 /// What a batch is made of, piece by piece.
 #[allow(clippy::large_enum_variant)] // one at a time, never in a list
-pub(in crate::forward) enum Piece {
+pub(in crate::forward) enum Piece<'a> {
     /// A line whose row is there.
     Line {
         /// The line.
         found: Found,
         /// Its bytes.
-        bytes: Vec<u8>,
+        bytes: &'a [u8],
         /// Their hash.
         hash: Hash,
     },
@@ -148,7 +148,7 @@ fn is_delivered(tx: &ReadTx<'_>, batch: &Batch) -> Result<bool> {
 /// Walks the pieces of a batch in order, rights not looked at. Errors (after the last piece): `NotFound` with code
 /// `rows_removed` where rows went after the batch had been delivered elsewhere; `Storage` with code `digest_mismatch`, or
 /// at once `unknown_schema`.
-pub(in crate::forward) fn walk(tx: &ReadTx<'_>, batch: &Batch, mut take: impl FnMut(Piece)) -> Result<()> {
+pub(in crate::forward) fn walk(tx: &ReadTx<'_>, batch: &Batch, mut take: impl FnMut(Piece<'_>)) -> Result<()> {
     if !SCHEMAS.contains(&batch.schema.as_str()) {
         return Err(Error::storage(format!("lines of schema {} cannot be rendered", batch.schema))
             .code("unknown_schema")
@@ -161,8 +161,8 @@ pub(in crate::forward) fn walk(tx: &ReadTx<'_>, batch: &Batch, mut take: impl Fn
             .ok_or_else(|| Error::storage(format!("epoch row {epoch_id} is missing")))
     };
     let mut holes = holes::between(tx, batch.lane, batch.first_seq, batch.last_seq)?.into_iter().peekable();
-    let mut hashes = Vec::new();
-    let take_hole = |hole: Hole, hashes: &mut Vec<Hash>, take: &mut dyn FnMut(Piece)| -> Result<()> {
+    let (mut hashes, mut text) = (Vec::new(), String::new());
+    let take_hole = |hole: Hole, hashes: &mut Vec<Hash>, take: &mut dyn FnMut(Piece<'_>)| -> Result<()> {
         if let Some(hash) = hole.line {
             hashes.push(hash);
             take(Piece::Hole { origin: origin(hole.epoch_id)?, seq: hole.seq, reason: hole.reason, hash });
@@ -178,10 +178,11 @@ pub(in crate::forward) fn walk(tx: &ReadTx<'_>, batch: &Batch, mut take: impl Fn
             take_hole(hole, &mut hashes, &mut take)?;
         }
         if !covered {
-            let bytes = found.line.render(&batch.edge_label);
-            let hash = line_hash(&bytes);
+            text.clear();
+            found.line.render_into(&batch.edge_label, &mut text);
+            let hash = line_hash(text.as_bytes());
             hashes.push(hash);
-            take(Piece::Line { found, bytes, hash });
+            take(Piece::Line { found, bytes: text.as_bytes(), hash });
         }
         Ok(ControlFlow::Continue(()))
     })?;

@@ -151,13 +151,14 @@ fn draft(tx: &ReadTx<'_>, waits: Stretch, rules: &SealRules) -> Result<Draft> {
     };
     let first = Seq(waits.after.0 + 1);
     let gone: HashSet<i64> = holes::between(tx, waits.lane, first, waits.upto)?.iter().map(|hole| hole.seq.0).collect();
-    lines::each(tx, waits, |found| Ok(out.add(&found, rules, gone.contains(&found.line.seq.0))))?;
+    let mut text = String::new();
+    lines::each(tx, waits, |found| Ok(out.add(&found, rules, gone.contains(&found.line.seq.0), &mut text)))?;
     Ok(out)
 }
 
 impl Draft {
-    /// Takes in the next row, or ends before or behind it.
-    fn add(&mut self, found: &Found, rules: &SealRules, is_hole: bool) -> ControlFlow<()> {
+    /// Takes in the next row, or ends before or behind it. `text` is room for its line.
+    fn add(&mut self, found: &Found, rules: &SealRules, is_hole: bool, text: &mut String) -> ControlFlow<()> {
         let line = &found.line;
         let barred = line.barred(false).or(is_hole.then_some(HoleReason::Restricted));
         if let Some(reason) = barred {
@@ -165,8 +166,9 @@ impl Draft {
             self.left_out.push((line.seq, found.epoch_id, reason));
             return ControlFlow::Continue(());
         }
-        let rendered = line.render(&rules.edge_label);
-        if !self.lines.is_empty() && self.bytes + rendered.len() >= rules.bytes_max {
+        text.clear();
+        line.render_into(&rules.edge_label, text);
+        if !self.lines.is_empty() && self.bytes + text.len() >= rules.bytes_max {
             self.seen.upto = self.ends.map_or(self.seen.after, |(_, last)| last);
             // rows left out behind the last line are looked at again with the next batch
             let last = self.seen.upto;
@@ -177,8 +179,8 @@ impl Draft {
         }
         self.rows += 1;
         self.moved |= line.moved;
-        self.bytes += rendered.len() + 1;
-        self.lines.push(line_hash(&rendered));
+        self.bytes += text.len() + 1;
+        self.lines.push(line_hash(text.as_bytes()));
         self.ends = Some((self.ends.map_or(line.seq, |(first, _)| first), line.seq));
         self.received = (self.received.0.min(line.received), self.received.1.max(line.received));
         if let (Some(visitor), Some(about)) = (found.undisclosed, line.about) {

@@ -6,17 +6,21 @@
 use std::ops::ControlFlow;
 
 use crate::base::error::{Error, Result};
-use crate::base::id::{EdgeId, Epoch, Seq, VisitorRef, uuid_text};
+use crate::base::id::{ClientId, EdgeId, Epoch, Salt, Seq, VisitorRef};
 use crate::base::time::Millis;
 use crate::domain::attributes;
 use crate::domain::body::{self, EventBody};
+use crate::domain::clock::ClockState;
 use crate::domain::event::{EventType, Lane};
 use crate::domain::line::{About, Line, LineKind};
-use crate::domain::referrer;
-use crate::domain::stored::EventRow;
+use crate::domain::visitor::Rights;
 use crate::store::forks::{self, Fork};
 use crate::store::frozen::FrozenRow;
-use crate::store::{ReadTx, epochs, events, frozen, meta, open};
+use crate::store::{ReadTx, epochs, frozen, meta, open};
+
+mod around;
+
+use self::around::{Around, Visited};
 
 /// A line and the row of its birth epoch.
 #[derive(Clone, Debug)]
@@ -102,9 +106,6 @@ fn of_lane(lane: Lane) -> &'static str {
     if lane == Lane::Pages { "+e.lane = ?1 AND e.exempt = 0" } else { "e.lane = ?1 AND e.lane <> 2 AND e.exempt = 0" }
 }
 
-const JOINS: &str = "JOIN visits v ON v.visit_id = e.visit_id JOIN visitors w ON w.visitor_id = v.visitor_id \
-    JOIN sites t ON t.site_id = e.site_id LEFT JOIN sessions n ON n.session_id = e.session_id";
-
 /// A visitor may have said no to sharing before it had rows: then there is no floor row, and nothing to cover.
 const SHARE_FLOOR: &str = "CASE WHEN w.floors & 16 THEN coalesce((SELECT floor_seq FROM floors g \
     WHERE g.visitor_id = w.visitor_id AND g.purpose = 4), 0) ELSE 0 END";
@@ -112,8 +113,14 @@ const SHARE_FLOOR: &str = "CASE WHEN w.floors & 16 THEN coalesce((SELECT floor_s
 /// Of most visitors processing was never restricted.
 const RESTRICTED_UPTO: &str = "coalesce((SELECT r.upto_seq FROM restrictions r WHERE r.visitor = w.visitor_id), 0)";
 
-const REFERRED: &str = "w.visitor_id, w.visitor_ref, w.measure_floor, w.disclosed, t.name, v.visit_uuid, v.stream, e.url, \
-    e.screen, e.title, e.language, e.category, n.session_uuid";
+/// What a line shows of an event's own row.
+const SHOWN: &str = "e.seq, e.event_id, e.site_id, e.epoch_id, e.visit_id, e.page_id, e.session_id, e.name, e.system, \
+    e.client_at, e.sent_at, e.received_at, e.corrected_at, e.clock_state, e.url, e.title, e.referrer, e.search_query, \
+    e.attributes, e.attribute_types, e.conversation, e.flags, e.basis_id, e.consent_seq, e.salt, e.replaces, e.screen, \
+    e.language, e.category";
+
+/// How many columns [`SHOWN`] names: joined columns follow.
+const SHOWN_WIDTH: usize = 29;
 
 /// What an event that leaves again has of its own, and where the line it replaces was born.
 const ANOTHER: &str = "a.seq, a.epoch_id, a.replaces, a.flags, a.salt, \
@@ -122,13 +129,10 @@ const ANOTHER: &str = "a.seq, a.epoch_id, a.replaces, a.flags, a.salt, \
 /// Hands the lines of a stretch to `take`, in order, until it breaks off. Errors: `Storage`; those of `take`.
 pub fn each(tx: &ReadTx<'_>, stretch: Stretch, mut take: impl FnMut(Found) -> Result<ControlFlow<()>>) -> Result<()> {
     let origins = Origins::load(tx)?;
+    let mut around = Around::new(tx)?;
     let Stretch { lane, after, upto } = stretch;
-    let sql = format!(
-        "SELECT {}, {REFERRED}, {SHARE_FLOOR}, {RESTRICTED_UPTO} FROM events e {JOINS} \
-         WHERE {} AND e.seq > ?2 AND e.seq <= ?3 ORDER BY e.seq",
-        events::COLUMNS,
-        of_lane(lane)
-    );
+    let sql =
+        format!("SELECT {SHOWN} FROM events e WHERE {} AND e.seq > ?2 AND e.seq <= ?3 ORDER BY e.seq", of_lane(lane));
     let mut events = tx.conn().prepare_cached(&sql).map_err(|e| open::error("preparing to read lines", e))?;
     let sql = format!(
         "SELECT {}, t.name, coalesce(w.measure_floor, 0), {SHARE_FLOOR}, CASE WHEN w.disclosed = 0 THEN w.visitor_ref END, \
@@ -139,9 +143,8 @@ pub fn each(tx: &ReadTx<'_>, stretch: Stretch, mut take: impl FnMut(Found) -> Re
     );
     let mut frozen = tx.conn().prepare_cached(&sql).map_err(|e| open::error("preparing to read frozen lines", e))?;
     let sql = format!(
-        "SELECT {}, {REFERRED}, {SHARE_FLOOR}, {RESTRICTED_UPTO}, {ANOTHER} FROM again a JOIN events e ON e.seq = a.of_seq \
-         {JOINS} WHERE a.lane = ?1 AND e.exempt = 0 AND a.seq > ?2 AND a.seq <= ?3 ORDER BY a.seq",
-        events::COLUMNS
+        "SELECT {SHOWN}, {ANOTHER} FROM again a JOIN events e ON e.seq = a.of_seq \
+         WHERE a.lane = ?1 AND e.exempt = 0 AND a.seq > ?2 AND a.seq <= ?3 ORDER BY a.seq"
     );
     let mut again = tx.conn().prepare_cached(&sql).map_err(|e| open::error("preparing to read lines sent again", e))?;
     let reading = |e| open::error("reading lines", e);
@@ -149,23 +152,23 @@ pub fn each(tx: &ReadTx<'_>, stretch: Stretch, mut take: impl FnMut(Found) -> Re
     let mut event_rows = events.query((lane.code(), after, upto)).map_err(reading)?;
     let mut frozen_rows = frozen.query((lane.code(), after, upto)).map_err(reading)?;
     let mut heads = [
-        next_event(&mut event_rows, &origins)?,
+        next_event(&mut event_rows, &mut around, &origins, lane)?,
         next_frozen(&mut frozen_rows, &origins)?,
-        next_again(&mut again_rows, &origins)?,
+        next_again(&mut again_rows, &mut around, &origins, lane)?,
     ];
     loop {
         let numbers = heads.iter().enumerate().filter_map(|(i, head)| Some((head.as_ref()?.line.seq, i)));
         let Some((_, first)) = numbers.min() else { return Ok(()) };
-        let following = match first {
-            0 => next_event(&mut event_rows, &origins)?,
-            1 => next_frozen(&mut frozen_rows, &origins)?,
-            _ => next_again(&mut again_rows, &origins)?,
-        };
-        if let Some(found) = std::mem::replace(&mut heads[first], following)
+        if let Some(found) = heads[first].take()
             && take(found)?.is_break()
         {
             return Ok(());
         }
+        heads[first] = match first {
+            0 => next_event(&mut event_rows, &mut around, &origins, lane)?,
+            1 => next_frozen(&mut frozen_rows, &origins)?,
+            _ => next_again(&mut again_rows, &mut around, &origins, lane)?,
+        };
     }
 }
 
@@ -234,37 +237,45 @@ pub fn first_received(tx: &ReadTx<'_>, stretch: Stretch) -> Result<Option<Millis
     waiting(tx, stretch, 1).map(|(_, at)| at)
 }
 
-fn next_event(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option<Found>> {
-    let reading = |e| open::error("reading an event's line", e);
-    let Some(row) = rows.next().map_err(reading)? else { return Ok(None) };
-    let event = events::from_row(row).map_err(reading)?;
-    let referred = Referred::from_row(row).map_err(reading)?;
-    event_line(event, referred, origins, true).map(Some)
+fn next_event(
+    rows: &mut rusqlite::Rows<'_>,
+    around: &mut Around<'_>,
+    origins: &Origins,
+    lane: Lane,
+) -> Result<Option<Found>> {
+    while let Some(row) = rows.next().map_err(|e| open::error("reading an event's line", e))? {
+        if let Some(found) = event_line(row, around, origins, (lane, true))? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// An event under its new number: what it shows is the event's; number, birth, salt and narrowed flags are its own.
-fn next_again(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option<Found>> {
+fn next_again(
+    rows: &mut rusqlite::Rows<'_>,
+    around: &mut Around<'_>,
+    origins: &Origins,
+    lane: Lane,
+) -> Result<Option<Found>> {
     let reading = |e| open::error("reading a line sent again", e);
-    let Some(row) = rows.next().map_err(reading)? else { return Ok(None) };
-    let own = events::WIDTH + REFERRED_WIDTH;
-    // what it replaces is the line it left as before, whatever that one replaced
-    let event = EventRow { replaces: None, ..events::from_row(row).map_err(reading)? };
-    let lane = event.lane;
-    let referred = Referred::from_row(row).map_err(reading)?;
-    let mut found = event_line(event, referred, origins, false)?;
-    let read = |at: usize| row.get::<_, i64>(own + at).map_err(reading);
-    let (seq, epoch_id, replaces, replaced_epoch) = (Seq(read(0)?), read(1)?, read(2)?, read(5)?);
-    let line = &mut found.line;
-    line.seq = seq;
-    let born = origins.born(epoch_id, lane, seq)?;
-    line.origin = born.origin;
-    line.rights.flags = row.get(own + 3).map_err(reading)?;
-    line.salt = row.get(own + 4).map_err(reading)?;
-    let replaced = origins.born(replaced_epoch, lane, Seq(replaces))?;
-    line.body.push_str(&body::replaces(Seq(replaces), replaced.origin, line.origin));
-    born.say(line);
-    found.epoch_id = born.epoch_id;
-    Ok(Some(found))
+    while let Some(row) = rows.next().map_err(reading)? {
+        let Some(mut found) = event_line(row, around, origins, (lane, false))? else { continue };
+        let read = |at: usize| row.get::<_, i64>(SHOWN_WIDTH + at).map_err(reading);
+        let (seq, epoch_id, replaces, replaced_epoch) = (Seq(read(0)?), read(1)?, read(2)?, read(5)?);
+        let born = origins.born(epoch_id, lane, seq)?;
+        let replaced = origins.born(replaced_epoch, lane, Seq(replaces))?;
+        let line = &mut found.line;
+        line.seq = seq;
+        line.origin = born.origin;
+        line.rights.flags = row.get(SHOWN_WIDTH + 3).map_err(reading)?;
+        line.salt = row.get(SHOWN_WIDTH + 4).map_err(reading)?;
+        line.body.push_str(&body::replaces(Seq(replaces), replaced.origin, line.origin));
+        born.say(line);
+        found.epoch_id = born.epoch_id;
+        return Ok(Some(found));
+    }
+    Ok(None)
 }
 
 fn next_frozen(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Option<Found>> {
@@ -273,98 +284,128 @@ fn next_frozen(rows: &mut rusqlite::Rows<'_>, origins: &Origins) -> Result<Optio
     frozen_line(row, origins).map(Some)
 }
 
-/// Columns of [`REFERRED`] and both floors behind it.
-const REFERRED_WIDTH: usize = 15;
-
-/// What an event line shows of the rows it refers to; all of it immutable there.
-struct Referred {
-    about: About,
-    visitor: VisitorRef,
-    disclosed: bool,
-    site: String,
-    visit: [u8; 16],
-    stream: String,
-    url: Option<String>,
-    screen: Option<String>,
-    title: Option<String>,
-    language: Option<String>,
-    category: Option<String>,
-    session: Option<[u8; 16]>,
-}
-
-impl Referred {
-    fn from_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        let at = events::WIDTH;
-        Ok(Referred {
-            about: About {
-                visitor_id: r.get(at)?,
-                measure_floor: r.get(at + 2)?,
-                share_floor: r.get(at + 13)?,
-                restricted_upto: r.get(at + 14)?,
-            },
-            visitor: r.get(at + 1)?,
-            disclosed: r.get(at + 3)?,
-            site: r.get(at + 4)?,
-            visit: r.get(at + 5)?,
-            stream: r.get(at + 6)?,
-            url: r.get(at + 7)?,
-            screen: r.get(at + 8)?,
-            title: r.get(at + 9)?,
-            language: r.get(at + 10)?,
-            category: r.get(at + 11)?,
-            session: r.get(at + 12)?,
-        })
-    }
-}
-
-/// The line of an event; `own` = under its own number, which says where it was.
-fn event_line(e: EventRow, r: Referred, origins: &Origins, own: bool) -> Result<Found> {
-    let born = origins.born(e.epoch_id, e.lane, e.seq)?;
-    let referrer = e.referrer.as_deref().map(referrer::whole);
-    let types = e.attribute_types.as_deref().map(|kept| attributes::types(e.attributes.as_deref(), kept));
-    let body = EventBody {
-        name: &e.name,
-        event_type: EventType::word(e.event_type),
-        stream: &r.stream,
-        visitor_ref: r.visitor.to_string(),
-        visit_id: uuid_text(&r.visit),
-        session_id: r.session.as_ref().map(uuid_text),
-        page_seq: e.page_id,
-        url: e.url.as_deref().or(r.url.as_deref()),
-        screen: r.screen.as_deref(),
-        title: e.title.as_deref().or(r.title.as_deref()),
-        language: r.language.as_deref(),
-        category: r.category.as_deref(),
-        search_query: e.search_query.as_deref(),
-        client_at: e.client_at.map(|at| at.rfc3339()),
-        sent_at: e.sent_at.map(|at| at.rfc3339()),
-        clock_state: e.clock_state.word(),
-        basis_id: e.rights.basis_id,
-        replaces: e.replaces.map(|seq| seq.0),
-        referrer: referrer.as_deref(),
-        attributes: e.attributes.as_deref(),
-        attribute_types: types.as_deref(),
-        conversation: e.conversation.as_deref(),
-    };
+/// The line of an event in a lane; `own` = under its own number, which says where it was and what it supersedes.
+fn event_line(
+    row: &rusqlite::Row<'_>,
+    around: &mut Around<'_>,
+    origins: &Origins,
+    (lane, own): (Lane, bool),
+) -> Result<Option<Found>> {
+    let reading = |e| open::error("reading an event's line", e);
+    let shown = Shown::from_row(row).map_err(reading)?;
+    let Some(site) = around.site(shown.site_id)? else { return Ok(None) };
+    let session = shown.session_id.map(|id| around.session(id)).transpose()?.flatten();
+    let referrer = shown.texts[2].map(|kept| around.referrer(kept));
+    let Some(visit) = around.visit(shown.visit_id)? else { return Ok(None) };
+    let born = origins.born(shown.epoch_id, lane, shown.seq)?;
     let mut line = Line {
         kind: LineKind::Event,
-        seq: e.seq,
-        first_seq: e.seq,
+        seq: shown.seq,
+        first_seq: shown.seq,
         origin: born.origin,
-        site: Some(r.site),
-        event_id: Some(e.event_id.to_string()),
-        received: e.received,
-        corrected: e.corrected,
-        rights: e.rights,
-        salt: e.salt,
-        about: Some(r.about),
-        body: body.text(),
+        site: Some(site),
+        event_id: Some(shown.event_id.to_string()),
+        received: shown.received,
+        corrected: shown.corrected,
+        rights: shown.rights,
+        salt: shown.salt,
+        about: Some(visit.about),
+        // what an event that leaves again replaces is the line it left as before, whatever that one replaced
+        body: shown.body(visit, session.as_deref(), referrer.as_deref(), own),
         moved: false,
     };
     if own {
         born.say(&mut line);
     }
-    Ok(Found { line, epoch_id: born.epoch_id, undisclosed: (!r.disclosed).then_some(r.visitor) })
+    Ok(Some(Found { line, epoch_id: born.epoch_id, undisclosed: visit.undisclosed }))
+}
+
+/// What a line shows of an event's own row, borrowed from it.
+struct Shown<'r> {
+    seq: Seq,
+    event_id: ClientId,
+    site_id: i64,
+    epoch_id: i64,
+    visit_id: i64,
+    page_id: Option<i64>,
+    session_id: Option<i64>,
+    name: &'r str,
+    event_type: EventType,
+    client_at: Option<Millis>,
+    sent_at: Option<Millis>,
+    received: Millis,
+    corrected: Millis,
+    clock_state: ClockState,
+    /// Columns 14 to 20.
+    texts: [Option<&'r str>; 7],
+    rights: Rights,
+    salt: Salt,
+    replaces: Option<i64>,
+    /// Columns 26 to 28.
+    page: [Option<&'r str>; 3],
+}
+
+impl<'r> Shown<'r> {
+    fn from_row(r: &'r rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let text = |at: usize| -> rusqlite::Result<Option<&'r str>> { Ok(r.get_ref(at)?.as_str_or_null()?) };
+        let code: i64 = r.get(13)?;
+        let clock_state = ClockState::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(13, code))?;
+        let corrected: Millis = r.get(12)?;
+        let client_at: Option<Millis> = r.get(9)?;
+        let flags = r.get(21)?;
+        Ok(Shown {
+            seq: r.get(0)?,
+            event_id: r.get(1)?,
+            site_id: r.get(2)?,
+            epoch_id: r.get(3)?,
+            visit_id: r.get(4)?,
+            page_id: r.get(5)?,
+            session_id: r.get(6)?,
+            name: r.get_ref(7)?.as_str()?,
+            event_type: if r.get(8)? { EventType::System } else { EventType::Business },
+            client_at: client_at.or((clock_state == ClockState::Client).then_some(corrected)),
+            sent_at: r.get(10)?,
+            received: r.get(11)?,
+            corrected,
+            clock_state,
+            texts: [text(14)?, text(15)?, text(16)?, text(17)?, text(18)?, text(19)?, text(20)?],
+            rights: Rights { flags, basis_id: r.get(22)?, consent_seq: r.get(23)?, exempt: false },
+            salt: r.get(24)?,
+            replaces: r.get(25)?,
+            page: [text(26)?, text(27)?, text(28)?],
+        })
+    }
+
+    fn body(&self, visit: &Visited, session: Option<&str>, referrer: Option<&str>, replaces: bool) -> String {
+        let [url, title, _, search_query, attributes, attribute_types, conversation] = self.texts;
+        let [screen, language, category] = self.page;
+        let types = attribute_types.map(|kept| attributes::types(attributes, kept));
+        EventBody {
+            name: self.name,
+            event_type: EventType::word(self.event_type),
+            stream: &visit.stream,
+            visitor_ref: &visit.visitor_ref,
+            visit_id: &visit.visit_id,
+            session_id: session,
+            page_seq: self.page_id,
+            url,
+            screen,
+            title,
+            language,
+            category,
+            search_query,
+            client_at: self.client_at,
+            sent_at: self.sent_at,
+            clock_state: self.clock_state.word(),
+            basis_id: self.rights.basis_id,
+            replaces: self.replaces.filter(|_| replaces),
+            referrer,
+            attributes,
+            attribute_types: types.as_deref(),
+            conversation,
+        }
+        .text()
+    }
 }
 
 /// A frozen row, its site, its visitor's floors (measure, share, restriction), and the visitor where it is not disclosed yet.
@@ -384,7 +425,7 @@ fn frozen_line(row: &rusqlite::Row<'_>, origins: &Origins) -> Result<Found> {
         seq: f.seq,
         first_seq: f.first_seq,
         origin: born.origin,
-        site,
+        site: site.map(Into::into),
         event_id: None,
         received: f.received,
         corrected: f.corrected,

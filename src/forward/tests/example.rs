@@ -42,7 +42,7 @@ fn line(kind: LineKind, seq: i64, site: bool, flags: Purposes, body: String) -> 
         seq: Seq(seq),
         first_seq: Seq(seq),
         origin: (EDGE, EPOCH),
-        site: site.then(|| "shop".to_owned()),
+        site: site.then(|| "shop".into()),
         event_id: None,
         received: at(seq),
         corrected: at(seq).plus(-250),
@@ -55,13 +55,14 @@ fn line(kind: LineKind, seq: i64, site: bool, flags: Purposes, body: String) -> 
 }
 
 fn event(seq: i64, name: &str, page: Option<&str>) -> Line {
+    let session = page.is_none().then(|| uuid_text(&[7; 16]));
     let fields = EventBody {
         name,
         event_type: "SYSTEM",
         stream: "web",
-        visitor_ref: VISITOR.to_owned(),
-        visit_id: uuid_text(&VISIT),
-        session_id: page.is_none().then(|| uuid_text(&[7; 16])),
+        visitor_ref: VISITOR,
+        visit_id: &uuid_text(&VISIT),
+        session_id: session.as_deref(),
         page_seq: Some(seq.min(11)),
         url: page,
         screen: page.map(|_| "product"),
@@ -69,8 +70,8 @@ fn event(seq: i64, name: &str, page: Option<&str>) -> Line {
         language: page.map(|_| "en"),
         category: page.map(|_| "shoes;sale"),
         search_query: page.map(|_| "blue shoes"),
-        client_at: Some(at(seq).plus(-250).rfc3339()),
-        sent_at: Some(at(seq).rfc3339()),
+        client_at: Some(at(seq).plus(-250)),
+        sent_at: Some(at(seq)),
         clock_state: "corrected",
         basis_id: 0,
         replaces: None,
