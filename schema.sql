@@ -766,13 +766,15 @@ CREATE TABLE spooled (
 CREATE TABLE tokens (
   token_id     BLOB    PRIMARY KEY CHECK (length(token_id) = 16),
   name         TEXT    NOT NULL,
-  scopes       INTEGER NOT NULL CHECK (scopes BETWEEN 1 AND 31),
+  scopes       INTEGER NOT NULL CHECK (scopes BETWEEN 1 AND 63),
   digest       BLOB    NOT NULL UNIQUE CHECK (length(digest) = 32),
   prefix       TEXT    NOT NULL CHECK (length(prefix) = 6),
   created_at   INTEGER NOT NULL,
   expires_at   INTEGER,
   revoked_at   INTEGER,
-  last_used_at INTEGER
+  last_used_at INTEGER,
+  edge         TEXT    CHECK (length(edge) = 32),
+  CHECK ((edge IS NOT NULL) = (scopes & 32 <> 0))
 ) STRICT, WITHOUT ROWID;
 
 -- What was done administratively with people's data: who, what, when. No personal values.
@@ -908,3 +910,173 @@ CREATE VIEW visible_visits AS
   SELECT v.* FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id
   WHERE v.visit_id > w.measure_floor
     AND NOT EXISTS (SELECT 1 FROM restrictions r WHERE r.visitor = w.visitor_id AND r.upto_seq = 9007199254740991);
+
+-- Edges whose batches are taken here (relay): their key, and whether the operator lets them.
+-- owner: src/store/known_edges.rs
+-- retention: for ever (one that is revoked or retired explains what it sent)
+-- personal: no
+CREATE TABLE known_edges (
+  edge         TEXT    PRIMARY KEY CHECK (length(edge) = 32),
+  public_key   BLOB    NOT NULL CHECK (length(public_key) = 32),
+  label        TEXT    NOT NULL,
+  state        TEXT    NOT NULL CHECK (state IN ('waiting', 'approved', 'revoked', 'retired')),
+  successor    TEXT    CHECK (length(successor) = 32),
+  joined_at    INTEGER NOT NULL,
+  changed_at   INTEGER NOT NULL,
+  last_seen_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What lets an edge join, once. A digest of each code, never the code.
+-- owner: src/store/join_codes.rs
+-- retention: 30 days past its end
+-- personal: no
+CREATE TABLE join_codes (
+  code_hash  BLOB    PRIMARY KEY CHECK (length(code_hash) = 32),
+  made_at    INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  used_by    TEXT    CHECK (length(used_by) = 32),
+  used_at    INTEGER,
+  CHECK ((used_by IS NULL) = (used_at IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- How far each lane and epoch of an edge was received: `upto_no` is the highest batch without a gap before it, counted from
+-- the first one that came.
+-- owner: src/store/streams.rs
+-- retention: for ever (what was received once is never taken for something new)
+-- personal: no
+CREATE TABLE streams (
+  stream_id       INTEGER PRIMARY KEY,
+  edge            TEXT    NOT NULL CHECK (length(edge) = 32),
+  epoch           TEXT    NOT NULL CHECK (length(epoch) = 16),
+  lane            INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  first_no        INTEGER NOT NULL CHECK (first_no > 0),
+  upto_no         INTEGER NOT NULL,
+  highest_no      INTEGER NOT NULL,
+  batch_count     INTEGER NOT NULL,
+  last_seq        INTEGER NOT NULL,
+  digest          BLOB    NOT NULL CHECK (length(digest) = 32),
+  previous_epoch  TEXT,
+  previous_digest BLOB    CHECK (length(previous_digest) = 32),
+  began_at        INTEGER NOT NULL,
+  UNIQUE (edge, epoch, lane)
+) STRICT;
+
+-- Batches received of other edges, in the order they came. `held` = the files lie here still.
+-- owner: src/store/received.rs
+-- retention: [relay] remember_days after its files are gone
+-- personal: no
+CREATE TABLE received (
+  received_no  INTEGER PRIMARY KEY,
+  stream_id    INTEGER NOT NULL REFERENCES streams (stream_id),
+  batch_no     INTEGER NOT NULL CHECK (batch_no > 0),
+  digest       BLOB    NOT NULL CHECK (length(digest) = 32),
+  previous     BLOB    CHECK (length(previous) = 32),
+  last_seq     INTEGER NOT NULL,
+  line_count   INTEGER NOT NULL,
+  hole_count   INTEGER NOT NULL,
+  bytes        INTEGER NOT NULL,
+  received_at  INTEGER NOT NULL,
+  held         INTEGER NOT NULL CHECK (held IN (0, 1)),
+  UNIQUE (stream_id, batch_no)
+) STRICT;
+CREATE INDEX received_held ON received (received_at) WHERE held = 1;
+
+-- Two batches under one key: what lies here, and what was refused. Until it is resolved the epoch is on hold.
+-- owner: src/store/clashes.rs
+-- retention: for ever (few)
+-- personal: no
+CREATE TABLE clashes (
+  stream_id   INTEGER NOT NULL REFERENCES streams (stream_id),
+  batch_no    INTEGER NOT NULL,
+  digest      BLOB    NOT NULL CHECK (length(digest) = 32),
+  seen_at     INTEGER NOT NULL,
+  state       TEXT    NOT NULL CHECK (state IN ('open', 'renew', 'kept')),
+  resolved_at INTEGER,
+  PRIMARY KEY (stream_id, batch_no, digest),
+  CHECK ((state = 'open') = (resolved_at IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- What lines that came through bind this relay to: whose rows may not leave, up to which number of that epoch, and whatever was
+-- received before in other epochs.
+-- owner: src/store/bound.rs
+-- retention: for ever (late batches must not bring back what was taken away)
+-- personal: yes (pseudonymous)
+CREATE TABLE bound (
+  visitor_ref BLOB    NOT NULL CHECK (length(visitor_ref) = 16),
+  edge        TEXT    NOT NULL CHECK (length(edge) = 32),
+  epoch       TEXT    NOT NULL CHECK (length(epoch) = 16),
+  kind        TEXT    NOT NULL CHECK (kind IN ('measure', 'share', 'restricted', 'erased')),
+  upto_seq    INTEGER NOT NULL,
+  upto_at     INTEGER NOT NULL,
+  bound_seq   INTEGER NOT NULL,
+  PRIMARY KEY (visitor_ref, edge, epoch, kind)
+) STRICT, WITHOUT ROWID;
+
+-- Rows of other edges that were erased or corrected, by their numbers.
+-- owner: src/store/bound.rs
+-- retention: for ever (late batches must not bring back what was taken away)
+-- personal: no
+CREATE TABLE bound_rows (
+  edge      TEXT    NOT NULL CHECK (length(edge) = 32),
+  epoch     TEXT    NOT NULL CHECK (length(epoch) = 16),
+  first_seq INTEGER NOT NULL,
+  last_seq  INTEGER NOT NULL,
+  reason    TEXT    NOT NULL CHECK (reason IN ('erased', 'rectified')),
+  bound_seq INTEGER NOT NULL,
+  PRIMARY KEY (edge, epoch, first_seq, last_seq, reason)
+) STRICT, WITHOUT ROWID;
+
+-- Streams whose files were not yet looked through for what has been bound since.
+-- owner: src/store/bound.rs
+-- retention: until it is done
+-- personal: no
+CREATE TABLE unswept (
+  edge      TEXT    PRIMARY KEY CHECK (length(edge) = 32),
+  bound_seq INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- How far each target has what was received of other edges.
+-- owner: src/store/onward.rs
+-- retention: while the target is configured
+-- personal: no
+CREATE TABLE onward (
+  target     TEXT    NOT NULL,
+  stream_id  INTEGER NOT NULL REFERENCES streams (stream_id),
+  put_no     INTEGER NOT NULL,
+  acked_no   INTEGER NOT NULL,
+  failures   INTEGER NOT NULL,
+  next_at    INTEGER NOT NULL,
+  last_error TEXT,
+  PRIMARY KEY (target, stream_id)
+) STRICT, WITHOUT ROWID;
+
+-- Every attempt to send what was received of other edges: committed before the first byte, with the newest right it was checked
+-- against (`bound_seq` of `bound`).
+-- owner: src/store/onward.rs
+-- retention: 90 days
+-- personal: no
+CREATE TABLE onward_attempts (
+  attempt_id INTEGER PRIMARY KEY,
+  target     TEXT    NOT NULL,
+  stream_id  INTEGER NOT NULL,
+  batch_no   INTEGER NOT NULL,
+  bound_seq  INTEGER NOT NULL,
+  began_at   INTEGER NOT NULL,
+  ended_at   INTEGER,
+  outcome    TEXT,
+  hole_count INTEGER
+) STRICT;
+
+-- Until when everything of an edge's lane has come, as its newest batch says, and how many batches are missing between.
+-- owner: src/store/completeness.rs
+-- retention: for ever
+-- personal: no
+CREATE TABLE completeness (
+  edge           TEXT    NOT NULL CHECK (length(edge) = 32),
+  lane           INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  complete_until INTEGER NOT NULL,
+  backlog_rows   INTEGER NOT NULL,
+  gap_count      INTEGER NOT NULL,
+  told_at        INTEGER NOT NULL,
+  PRIMARY KEY (edge, lane)
+) STRICT, WITHOUT ROWID;

@@ -13,6 +13,7 @@ use crate::domain::notice::Controller;
 use crate::domain::site::SiteOptions;
 use crate::domain::visit::VisitOptions;
 use crate::forward::options::{ForwardOptions, TargetOptions};
+use crate::forward::relay::options::RelayOptions;
 use crate::http::server::DoorOptions;
 use crate::ingest::options::{IngestOptions, PersonalOptions, PersonalStore};
 use crate::store::StoreOptions;
@@ -26,6 +27,7 @@ mod files;
 mod findings;
 mod numbers;
 mod read;
+mod relay;
 mod sites;
 mod targets;
 
@@ -76,6 +78,8 @@ pub struct Config {
     pub store: StoreTuning,
     /// When rows are sealed.
     pub forward: ForwardOptions,
+    /// Receiving batches of other edges.
+    pub relay: RelayOptions,
     /// The sites, `[[site]]`; without any, the built-in one.
     #[serde(rename = "site")]
     pub sites: Vec<SiteOptions>,
@@ -105,6 +109,7 @@ impl Default for Config {
             upkeep: UpkeepOptions::default(),
             store: StoreTuning::default(),
             forward: ForwardOptions::default(),
+            relay: RelayOptions::default(),
             sites: vec![SiteOptions::builtin()],
             targets: vec![TargetOptions::default()],
         }
@@ -251,6 +256,7 @@ impl Config {
         basics::check(self, &mut findings);
         sites::check(self, &mut findings);
         targets::check(self, &mut findings);
+        relay::check(self, &mut findings);
         files::check(self, &mut findings);
         findings.done()
     }

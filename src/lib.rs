@@ -37,6 +37,7 @@
 //! | end of a visit | [`upkeep`] | what is due -> ended -> a frozen snapshot line ([`store::frozen`]) | the `visits` lane |
 //! | forward | a timer or a kick | [`forward`]: what is due -> seal (boundaries, digest, signature) -> an attempt row -> render from a snapshot taken after it -> put -> cursor | files of a `dir` target |
 //! | pull | `GET /v1/batches`, `POST /v1/leases`, `POST /v1/acks` | [`http::batches_out`] -> [`forward::pull`]: consent first, fenced -> render from one snapshot, noted after | gzip and manifest; who finds nothing may wait |
+//! | receiving | `PUT /v1/batches/...` of an edge that joined | [`http::batches_in`] -> [`forward::relay`]: signature, lines, chain -> files and folder on the disk -> one transaction: [`store::received`], [`store::streams`], [`store::bound`] | a signed acknowledgement |
 //! | reading | `wayside events`, `visits`, `status`, `export` ... | [`cli`] -> [`history`] -> a read-only snapshot -> [`store`] | rows without what a floor covers; never meets the writer |
 //! | the operator's records | `wayside records`, `dpia`, `breach`, `cookies`, `exempt-report` | [`daemon::setup`] -> [`records`] -> [`store::census`] | a page: settings and numbers, nobody's values |
 //! | commands that write | `wayside record`, `consent`, `import`, `batches ack` ... | the daemon's control socket ([`http::local`]), else the store opened here | as over HTTP |
@@ -113,6 +114,7 @@
 //! | `spool/` | [`ingest::spool`] | what the writing program put there | lines that name the id are removed |
 //! | `spool/rejected/` | [`ingest::spool`] | the shape of bad lines, values masked | removed whole |
 //! | `outbox/` | [`forward`] | pseudonymous lines | holes in what is not taken yet; what is taken is the taker's |
+//! | `relay/` | [`forward::relay`] | pseudonymous lines of other edges | holes, as their edges say; a file that names the person is written anew |
 //! | `results/` | [`store::traces`] | answers to requests for access | removed whole |
 //! | `snapshots/` | [`store::traces`] | as the database | a copy that holds the person is removed |
 //! | `damaged/` | [`store::traces`] | as the database | a copy that may hold the person keeps the erasure open |

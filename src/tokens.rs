@@ -18,7 +18,7 @@ use crate::store::{Store, audit, tokens};
 const BYTES_MIN: usize = 16;
 /// Longest name of a token, bytes.
 const NAME_BYTES_MAX: usize = 64;
-/// Tokens that may hold at one time.
+/// Tokens that may hold at one time, those of edges not counted.
 const HELD_MAX: usize = 1_000;
 /// Longest life that may be asked for, days.
 const DAYS_MAX: i64 = 3_650;
@@ -62,7 +62,8 @@ impl Tokens {
         Arc::clone(&self.rows.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn reload(&self) -> Result<()> {
+    /// Reads the table again: a token was made or revoked beside this. Errors: `Busy`, `Storage`.
+    pub fn reload(&self) -> Result<()> {
         let rows = Arc::new(self.store.read(tokens::list)?);
         *self.rows.write().unwrap_or_else(PoisonError::into_inner) = rows;
         Ok(())
@@ -83,10 +84,11 @@ impl Tokens {
         match by_digest.or_else(by_pass).filter(|row| row.holds(now)) {
             Some(row) => {
                 self.note_use(row, now);
-                Some(Caller::Token { name: row.name.clone(), scopes: row.scopes })
+                Some(Caller::Token { name: row.name.clone(), scopes: row.scopes, edge: row.edge })
             }
             None => {
-                file.then(|| Caller::Token { name: "ingest file".to_owned(), scopes: Scopes::of(&[Scope::Ingest]) })
+                let scopes = Scopes::of(&[Scope::Ingest]);
+                file.then(|| Caller::Token { name: "ingest file".to_owned(), scopes, edge: None })
             }
         }
     }
@@ -136,6 +138,11 @@ impl Tokens {
                 .code("token_scopes")
                 .remedy("name scopes: ingest, read, subject, sync, admin"));
         }
+        if wanted.scopes.contains(&Scope::Push) {
+            return Err(Error::invalid("a token of the scope push belongs to one edge")
+                .code("token_scopes")
+                .remedy("make a code with `wayside edge code`; the edge gets its token with `wayside join`"));
+        }
         if wanted.days.is_some_and(|days| !(1..=DAYS_MAX).contains(&days)) {
             return Err(Error::invalid(format!("a token holds 1 to {DAYS_MAX} days, or for ever"))
                 .code("token_days")
@@ -153,10 +160,12 @@ impl Tokens {
             expires: wanted.days.map(|days| now.plus(days * DAY_MS)),
             revoked: None,
             last_used: None,
+            edge: None,
         };
         let (keep, who) = (row.clone(), caller.who());
         self.store.pen().call(move |tx| {
-            let held: Vec<TokenRow> = tokens::list(tx)?.into_iter().filter(|row| row.holds(now)).collect();
+            let held: Vec<TokenRow> =
+                tokens::list(tx)?.into_iter().filter(|row| row.holds(now) && row.edge.is_none()).collect();
             if held.iter().any(|row| row.name == keep.name) {
                 return Err(Error::conflict(format!("a token named {:?} holds already", keep.name))
                     .code("token_name")

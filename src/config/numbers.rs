@@ -124,7 +124,7 @@ fn time(config: &Config) -> Vec<(&'static str, u64, u64, u64)> {
 }
 
 fn work(config: &Config) -> Vec<(&'static str, u64, u64, u64)> {
-    let (store, forward) = (&config.store, &config.forward);
+    let (store, forward, relay) = (&config.store, &config.forward, &config.relay);
     vec![
         ("store.queue_max", count(store.queue_max), 1, 1_000_000),
         ("store.group_max", count(store.group_max), 1, 1_000_000),
@@ -134,6 +134,10 @@ fn work(config: &Config) -> Vec<(&'static str, u64, u64, u64)> {
         ("forward.seal_after_seconds", forward.seal_after_seconds.into(), 0, DAY_SECONDS),
         ("forward.seal_rows_max", forward.seal_rows_max.into(), 1, 1_000_000),
         ("forward.seal_bytes_max", forward.seal_bytes_max, KIB, GIB),
+        ("relay.batch_bytes_max", relay.batch_bytes_max, KIB, 64 * MIB),
+        ("relay.edges_max", relay.edges_max.into(), 1, 100_000),
+        ("relay.keep_days", relay.keep_days.into(), 0, DAYS_MAX),
+        ("relay.remember_days", relay.remember_days.into(), 1, DAYS_MAX),
         ("forward.gzip_level", forward.gzip_level.into(), 0, 9),
     ]
 }

@@ -17,6 +17,7 @@ use crate::domain::site::Seat;
 use crate::domain::withdrawal::Withdrawal;
 use crate::erasure::Erasure;
 use crate::forward::pull::Pull;
+use crate::forward::relay::Relay;
 use crate::forward::status::LaneStatus;
 use crate::forward::traces::OutboxTraces;
 use crate::forward::{Forwarder, Report};
@@ -37,6 +38,7 @@ pub struct Care {
     forwarder: Arc<Forwarder>,
     pull: Arc<Pull>,
     erasure: Arc<Erasure>,
+    relay: Arc<Relay>,
     upkeep: Upkeep,
     clock: Arc<dyn Clock>,
     spool_ms: Option<i64>,
@@ -84,6 +86,7 @@ impl Care {
             &config.targets,
             &config.edge.label,
         ));
+        let relay = Arc::new(Relay::new(Arc::clone(&store), &config.relay));
         let seats = ingest.seats().to_vec();
         let kicked = Arc::clone(&forwarder);
         let ageing = Arc::clone(&forwarder);
@@ -117,6 +120,7 @@ impl Care {
             ingest,
             forwarder,
             erasure,
+            relay,
             clock,
             spool_ms: spool.enabled.then(|| i64::from(spool.poll_seconds) * 1_000),
             stop: Stop::new(),
@@ -131,6 +135,11 @@ impl Care {
     /// Batches for those who pull, for the door.
     pub fn pull(&self) -> &Arc<Pull> {
         &self.pull
+    }
+
+    /// Batches of other edges, for the door.
+    pub fn relay(&self) -> &Arc<Relay> {
+        &self.relay
     }
 
     /// Starts the threads. Errors: `Storage`.

@@ -34,6 +34,7 @@ impl Here {
             query: query.to_owned(),
             headers: headers.iter().copied().collect::<Headers>(),
             peer: Peer::Control,
+            secure: false,
             received_at: self.clock.now(),
         };
         let plan = self.house.app.plan(&head);

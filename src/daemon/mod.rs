@@ -83,6 +83,7 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
         trusted,
         pull: Arc::clone(care.pull()),
         erasure: Arc::clone(care.erasure()),
+        relay: Arc::clone(care.relay()),
         operations: Arc::clone(&care) as Arc<dyn crate::http::app::Operations>,
         started: clock.now(),
     });

@@ -30,6 +30,7 @@ pub mod place;
 pub mod placement;
 pub mod purpose;
 pub mod referrer;
+pub mod relay;
 pub mod request;
 pub mod site;
 pub mod stored;

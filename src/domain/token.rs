@@ -2,7 +2,7 @@
 //! Must never hold a token's secret. Invariant: a pass says whose it is and until when, and proves it by a keyed hash.
 
 use crate::base::digest::{HashKey, same_secret};
-use crate::base::id::{uuid_bytes, uuid_text};
+use crate::base::id::{EdgeId, uuid_bytes, uuid_text};
 use crate::base::text::hex;
 use crate::base::time::Millis;
 
@@ -19,10 +19,12 @@ pub enum Scope {
     Sync,
     /// Upkeep and whatever else changes the collector.
     Admin,
+    /// Send the batches of one edge: what an edge gets when it joins.
+    Push,
 }
 
 /// Every scope, in the order of their bits.
-pub const SCOPES: [Scope; 5] = [Scope::Ingest, Scope::Read, Scope::Subject, Scope::Sync, Scope::Admin];
+pub const SCOPES: [Scope; 6] = [Scope::Ingest, Scope::Read, Scope::Subject, Scope::Sync, Scope::Admin, Scope::Push];
 
 impl Scope {
     /// Its word.
@@ -33,6 +35,7 @@ impl Scope {
             Scope::Subject => "subject",
             Scope::Sync => "sync",
             Scope::Admin => "admin",
+            Scope::Push => "push",
         }
     }
 
@@ -48,6 +51,7 @@ impl Scope {
             Scope::Subject => 4,
             Scope::Sync => 8,
             Scope::Admin => 16,
+            Scope::Push => 32,
         }
     }
 }
@@ -86,6 +90,8 @@ pub enum Caller {
         name: String,
         /// What it opens.
         scopes: Scopes,
+        /// The edge it is bound to: with the scope `push`, and only then.
+        edge: Option<EdgeId>,
     },
 }
 

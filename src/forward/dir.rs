@@ -210,7 +210,7 @@ impl Target for Dir {
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
+pub(in crate::forward) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(io(format_args!("removing {}", path.display()), e)),
         _ => Ok(()),
@@ -260,7 +260,7 @@ fn is_manifest_of(key: Key, path: &Path) -> Result<bool> {
     }))
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+pub(in crate::forward) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -314,7 +314,7 @@ pub(in crate::forward) fn keys(root: &Path) -> Result<Vec<Key>> {
 }
 
 /// Makes a folder and its parents, each for its owner alone and on the disk before the next.
-fn make_dirs(folder: &Path) -> Result<()> {
+pub(in crate::forward) fn make_dirs(folder: &Path) -> Result<()> {
     if folder.is_dir() || folder.as_os_str().is_empty() {
         return Ok(());
     }
@@ -333,7 +333,7 @@ fn sync(folder: &Path) -> Result<()> {
 }
 
 /// Writes a file whole: under another name, on the disk, then renamed.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(in crate::forward) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);

@@ -68,8 +68,8 @@ pub fn parse(manifest: &[u8]) -> Result<Manifest> {
 #[derive(Debug)]
 pub(in crate::forward) struct Read {
     pub(in crate::forward) hashes: Vec<Hash>,
-    ends: Option<(i64, i64)>,
-    holes: i64,
+    pub(in crate::forward) ends: Option<(i64, i64)>,
+    pub(in crate::forward) holes: i64,
 }
 
 /// Hashes lines. Errors: `Invalid` with code `bad_line`, the line's number named.

@@ -27,6 +27,7 @@ pub mod pace;
 mod parts;
 pub mod pull;
 mod refuse;
+pub mod relay;
 mod renew;
 pub mod retry;
 mod run;

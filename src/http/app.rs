@@ -9,6 +9,7 @@ use crate::consent::Consent;
 use crate::domain::network::Networks;
 use crate::erasure::Erasure;
 use crate::forward::pull::Pull;
+use crate::forward::relay::Relay;
 use crate::ingest::Ingest;
 use crate::subject::Subject;
 use crate::tokens::Tokens;
@@ -47,6 +48,8 @@ pub struct App {
     pub pull: Arc<Pull>,
     /// Erasure of people.
     pub erasure: Arc<Erasure>,
+    /// Batches of other edges.
+    pub relay: Arc<Relay>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted: Networks,
     /// Status, forwarding, upkeep.

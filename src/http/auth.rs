@@ -67,6 +67,23 @@ pub fn holder(app: &App, head: &Head, wanted: Scope) -> Result<Caller> {
     }
 }
 
+/// Addresses that batches go through, in either direction. Tokens and lines do not cross a network in the clear there.
+const WAY_UPSTREAM: [&str; 6] =
+    ["/v1/batches", "/v1/watermarks/", "/v1/edges", "/v1/leases", "/v1/acks", "/v1/directives"];
+
+/// Is the connection fit for what the address is for? Batches come and go over TLS, from this machine, or from a trusted
+/// proxy. Errors: `Denied` with code `plain`.
+pub fn carried(app: &App, head: &Head) -> Result<()> {
+    let Peer::Net(from) = head.peer else { return Ok(()) };
+    let upstream = WAY_UPSTREAM.iter().any(|way| head.path.starts_with(way)) && head.path != "/v1/batches/ack";
+    if !upstream || head.secure || from.is_loopback() || app.trusted.contains(from) {
+        return Ok(());
+    }
+    Err(Error::denied("batches cross a network over TLS only")
+        .code("plain")
+        .remedy("set [door] tls_cert_file and tls_key_file, or come through a trusted proxy that speaks TLS"))
+}
+
 /// The client's address, behind trusted proxies; none over the control socket.
 pub fn client(app: &App, head: &Head) -> Option<IpAddr> {
     match head.peer {

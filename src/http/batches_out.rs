@@ -250,6 +250,7 @@ mod tests {
             headers: headers.iter().copied().collect(),
             peer: Peer::Control,
             received_at: Millis(0),
+            secure: false,
         }
     }
 

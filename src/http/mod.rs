@@ -13,11 +13,13 @@
 //! | `pool` | the threads of blocking handlers |
 //! | `bodies` | bounds the memory that bodies take |
 //! | `request`, `reply` | a request and a reply in plain types; errors to status |
+//! | `batches_in`, `edges` | batches of other edges, and who may send them |
 //! | `local` | the control socket's client |
 
 pub mod answer;
 pub mod app;
 pub mod auth;
+pub mod batches_in;
 pub mod batches_out;
 pub mod bell;
 pub mod bodies;
@@ -26,6 +28,7 @@ pub mod choice;
 pub mod consent;
 pub mod cors;
 pub mod desk;
+pub mod edges;
 pub mod erasures;
 pub mod events;
 pub mod gdpr;

@@ -89,7 +89,7 @@ fn status_of(kind: Kind, code: &str) -> u16 {
     match (kind, code) {
         (Kind::Invalid, "too_large") => 413,
         (Kind::Invalid, "unsupported_media") => 415,
-        (Kind::Invalid, "unprocessable") => 422,
+        (Kind::Invalid, "unprocessable" | "bad_rows" | "unknown_schema") => 422,
         (Kind::Invalid, "too_slow") => 408,
         (Kind::Invalid, "uri_too_long") => 414,
         (Kind::Invalid, "head_too_large") => 431,

@@ -28,6 +28,8 @@ pub struct Head {
     pub headers: Headers,
     /// Who sent it.
     pub peer: Peer,
+    /// It came over TLS.
+    pub secure: bool,
     /// When its head was complete, by our clock.
     pub received_at: Millis,
 }
@@ -173,6 +175,7 @@ mod tests {
             query: query.into(),
             headers: Headers::default(),
             peer: Peer::Control,
+            secure: false,
             received_at: Millis(0),
         }
     }

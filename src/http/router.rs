@@ -8,7 +8,8 @@ use crate::http::reply::Reply;
 use crate::http::request::{Head, Peer, Request};
 use crate::http::server::{Plan, Responder, Service, Way};
 use crate::http::{
-    auth, batches_out, choice, consent, cors, erasures, events, gdpr, import, journey, me, notices, oauth, operator,
+    auth, batches_in, batches_out, choice, consent, cors, edges, erasures, events, gdpr, import, journey, me, notices,
+    oauth, operator,
 };
 use crate::http::{pixel, subject, tokens};
 
@@ -34,7 +35,7 @@ impl Scope {
     }
 }
 
-use token::Scope::{Admin as ADMIN, Read as READ, Subject as SUBJECT, Sync as SYNC};
+use token::Scope::{Admin as ADMIN, Push as PUSH, Read as READ, Subject as SUBJECT, Sync as SYNC};
 
 /// What a handler is given besides the request.
 pub struct Call<'a> {
@@ -163,6 +164,24 @@ pub const ROUTES: &[Route] = &[
     ),
     guarded(SYNC, "POST", "/v1/leases", true, "Take, renew or give back the lease of a cursor", batches_out::lease),
     guarded(SYNC, "POST", "/v1/acks", true, "Acknowledge what a cursor has taken", batches_out::ack),
+    guarded(PUSH, "PUT", BATCH, true, "Take a batch of another edge, or a part of one", batches_in::put),
+    guarded(PUSH, "GET", "/v1/watermarks/{edge}", false, "How far an edge was received", batches_in::watermarks),
+    own("POST", "/v1/edges/join", true, "Let an edge in by its code", edges::join),
+    operator("POST", "/v1/edges/codes", true, "Make codes that let edges in", edges::codes),
+    guarded(ADMIN, "GET", "/v1/edges", false, "Every edge that joined", edges::list),
+    guarded(ADMIN, "POST", "/v1/edges/approve", true, "Take an edge's batches", edges::approve),
+    guarded(ADMIN, "POST", "/v1/edges/revoke", true, "Take an edge's batches no longer", edges::revoke),
+    guarded(ADMIN, "POST", "/v1/edges/retire", true, "An edge is gone for good", edges::retire),
+    guarded(ADMIN, "POST", "/v1/edges/rename", true, "Give an edge another name", edges::rename),
+    guarded(ADMIN, "POST", "/v1/edges/resolve", true, "Say which of two databases goes on", edges::resolve),
+    guarded(
+        READ,
+        "GET",
+        "/v1/completeness",
+        false,
+        "How many edges have told everything of a day",
+        edges::completeness,
+    ),
     guarded(SYNC, "POST", "/v1/forward", true, "Seal and put what is due", operator::forward),
     guarded(ADMIN, "POST", "/v1/edge/renew", true, "Give way to another database of this edge", operator::renew),
     guarded(ADMIN, "POST", "/v1/upkeep", true, "Run upkeep now", operator::upkeep),
@@ -233,6 +252,8 @@ pub const ROUTES: &[Route] = &[
 
 /// Imported batches are larger than what browsers send, and come from this machine only.
 const IMPORT_BODY_BYTES_MAX: usize = 64 << 20;
+/// Where a batch is put.
+const BATCH: &str = "/v1/batches/{edge}/{epoch}/{lane}/{batch_no}";
 
 impl Route {
     /// The parts of `path` that stand for `{...}`, if it is this route's.
@@ -273,7 +294,7 @@ fn find(app: &App, head: &Head) -> Found {
         }
         let Some(params) = route.matches(&head.path) else { continue };
         if route.method == method {
-            return match admitted(app, head, route.scope) {
+            return match auth::carried(app, head).and_then(|()| admitted(app, head, route.scope)) {
                 Ok(caller) => Found::Route(route, params, caller),
                 Err(error) => Found::Refuse(error),
             };
@@ -319,6 +340,7 @@ impl Service for App {
             Found::Route(route, ..) => {
                 let most = match route.path {
                     "/v1/import/take" | "/v1/import/known" => IMPORT_BODY_BYTES_MAX,
+                    BATCH => usize::try_from(self.relay.options().batch_bytes_max).unwrap_or(usize::MAX),
                     _ => self.ingest.limits().body_bytes_max,
                 };
                 Plan { way: route.way, body_bytes_max: if route.body { most } else { 0 }, refuse: None }
@@ -340,6 +362,9 @@ impl Service for App {
     }
 
     fn shape_error(&self, head: &Head, error: Error) -> Reply {
+        if error.code == "too_large" && head.method == "PUT" && head.path.starts_with("/v1/batches/") {
+            return batches_in::too_large(&error, self.relay.options().batch_bytes_max);
+        }
         let vendor = head.path.starts_with("/api/v2/");
         let reply = if vendor { journey::error_reply(&error) } else { Reply::from_error(&error) };
         let reply = if reply.status == 401 { reply.with_header("WWW-Authenticate", "Bearer") } else { reply };

@@ -330,6 +330,7 @@ fn head_of(parts: &hyper::http::request::Parts, peer: Peer, received_at: Millis)
         query: parts.uri.query().unwrap_or("").to_owned(),
         headers,
         peer,
+        secure: false,
         received_at,
     }
 }

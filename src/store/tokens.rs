@@ -5,6 +5,7 @@ use rusqlite::OptionalExtension;
 
 use crate::base::digest::Hash;
 use crate::base::error::Result;
+use crate::base::id::EdgeId;
 use crate::base::time::Millis;
 use crate::domain::token::Scopes;
 use crate::store::{ReadTx, WriteTx, open};
@@ -30,6 +31,8 @@ pub struct TokenRow {
     pub revoked: Option<Millis>,
     /// When it was last used, to the hour.
     pub last_used: Option<Millis>,
+    /// The edge whose batches it may send.
+    pub edge: Option<EdgeId>,
 }
 
 impl TokenRow {
@@ -40,9 +43,10 @@ impl TokenRow {
 }
 
 const COLUMNS: &str =
-    "SELECT token_id, name, scopes, digest, prefix, created_at, expires_at, revoked_at, last_used_at FROM tokens";
+    "SELECT token_id, name, scopes, digest, prefix, created_at, expires_at, revoked_at, last_used_at, edge FROM tokens";
 
 fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<TokenRow> {
+    let edge: Option<String> = r.get(9)?;
     Ok(TokenRow {
         id: r.get(0)?,
         name: r.get(1)?,
@@ -53,14 +57,24 @@ fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<TokenRow> {
         expires: r.get(6)?,
         revoked: r.get(7)?,
         last_used: r.get(8)?,
+        edge: edge.as_deref().and_then(|text| EdgeId::parse(text).ok()),
     })
 }
 
 /// Keeps a new token.
 pub fn insert(tx: &WriteTx<'_>, token: &TokenRow) -> Result<()> {
     tx.execute(
-        "INSERT INTO tokens (token_id, name, scopes, digest, prefix, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        (token.id, &token.name, token.scopes.0, token.digest, &token.prefix, token.created, token.expires),
+        "INSERT INTO tokens (token_id, name, scopes, digest, prefix, created_at, expires_at, edge) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        (
+            token.id,
+            &token.name,
+            token.scopes.0,
+            token.digest,
+            &token.prefix,
+            token.created,
+            token.expires,
+            token.edge.map(|edge| edge.to_string()),
+        ),
     )
     .map(|_| ())
 }
@@ -90,4 +104,9 @@ pub fn revoke(tx: &WriteTx<'_>, id: &[u8; 16]) -> Result<bool> {
 /// Notes that a token was used.
 pub fn used(tx: &WriteTx<'_>, id: &[u8; 16], at: Millis) -> Result<()> {
     tx.execute("UPDATE tokens SET last_used_at = ?2 WHERE token_id = ?1", (id, at)).map(|_| ())
+}
+
+/// Revokes every token of an edge; returns how many held.
+pub fn revoke_of_edge(tx: &WriteTx<'_>, edge: EdgeId) -> Result<usize> {
+    tx.execute("UPDATE tokens SET revoked_at = ?2 WHERE edge = ?1 AND revoked_at IS NULL", (edge.to_string(), tx.now()))
 }

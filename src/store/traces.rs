@@ -52,6 +52,12 @@ pub const PLACES: &[PlaceRow] = &[
     place("spool/", "ingest::spool", "what the writing program put there", "lines that name the id are removed"),
     place("spool/rejected/", "ingest::spool", "the shape of bad lines, values masked", "removed whole"),
     place("outbox/", "forward", "pseudonymous lines", "holes in what is not taken yet; what is taken is the taker's"),
+    place(
+        "relay/",
+        "forward::relay",
+        "pseudonymous lines of other edges",
+        "holes, as their edges say; a file that names the person is written anew",
+    ),
     place("results/", "store::traces", "answers to requests for access", "removed whole"),
     place("snapshots/", "store::traces", "as the database", "a copy that holds the person is removed"),
     place("damaged/", "store::traces", "as the database", "a copy that may hold the person keeps the erasure open"),

@@ -113,6 +113,7 @@ fn ask(world: &World, route: &str, id: &str, query: &str, body: &Value) -> (Valu
         query: query.to_owned(),
         headers: Headers::default(),
         peer: Peer::Control,
+        secure: false,
         received_at: world.clock.now(),
     };
     let (send, receive) = sync_channel(1);
@@ -212,6 +213,7 @@ fn what_a_command_has_written_down_is_a_word_and_short() {
             query: String::new(),
             headers: Headers::default(),
             peer: Peer::Control,
+            secure: false,
             received_at: world.clock.now(),
         };
         let (send, receive) = sync_channel(1);

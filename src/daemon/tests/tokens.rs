@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc::sync_channel;
 
 use super::support::World;
+use crate::base::id::EdgeId;
 use crate::base::time::{Clock, DAY_MS};
 use crate::domain::token::{Caller, SCOPES, Scope as TokenScope};
+use crate::forward::relay::enrol::Joining;
 use crate::http::request::{Head, Headers, Peer, Request};
 use crate::http::router::{ROUTES, Route, Scope};
 use crate::http::server::Service;
@@ -24,6 +26,7 @@ fn status(world: &World, route: &Route, token: Option<&str>, peer: Peer) -> u16 
         query: String::new(),
         headers: bearer.iter().map(|value| ("authorization", value.as_str())).collect::<Headers>(),
         peer,
+        secure: false,
         received_at: world.clock.now(),
     };
     let app = world.app();
@@ -40,14 +43,26 @@ fn make(world: &World, name: &str, scopes: &[TokenScope], days: Option<i64>) -> 
     world.app().tokens.create(&wanted, &Caller::Operator).unwrap().secret
 }
 
+/// The token of an edge that joined.
+fn joined(world: &World) -> String {
+    let relay = &world.app().relay;
+    let code = relay.codes(1, 1, &Caller::Operator).unwrap().pop().unwrap();
+    let joining = Joining { code: &code, edge: EdgeId([1; 16]), public_key: [2; 32], label: "" };
+    let token = relay.join(&joining).unwrap().token;
+    world.app().tokens.reload().unwrap();
+    token
+}
+
 #[test]
 fn every_route_opens_to_its_own_scope_and_to_nothing_else() {
-    let world = World::new();
-    let expired = make(&world, "expired", &SCOPES, Some(1));
-    let revoked = make(&world, "revoked", &SCOPES, None);
+    let world = World::with(|config| config.relay.enabled = true);
+    let made: Vec<TokenScope> = SCOPES.into_iter().filter(|scope| *scope != TokenScope::Push).collect();
+    let expired = make(&world, "expired", &made, Some(1));
+    let revoked = make(&world, "revoked", &made, None);
     world.app().tokens.revoke("revoked", &Caller::Operator).unwrap();
     world.clock.advance(DAY_MS);
-    let held: Vec<(TokenScope, String)> = SCOPES.iter().map(|s| (*s, make(&world, s.word(), &[*s], None))).collect();
+    let mut held: Vec<(TokenScope, String)> = made.iter().map(|s| (*s, make(&world, s.word(), &[*s], None))).collect();
+    held.push((TokenScope::Push, joined(&world)));
     for route in ROUTES {
         let name = format!("{} {}", route.method, route.path);
         let closed = |token: Option<&str>| status(&world, route, token, NET);

@@ -1,0 +1,146 @@
+//! The relay: takes batches of other edges, answers how far it has them, passes them on.
+//! Owns the folder `relay/` and the order of its steps; must never read what lines tell but rights, nor change a line that
+//! may leave. Invariants: an acknowledgement leaves after files and row are on the disk; what a line of a consent lane
+//! says binds everything that begins after it came.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::base::error::{Error, Result};
+use crate::base::id::EdgeId;
+use crate::base::text::hex;
+use crate::domain::delivery::{Watermark, Watermarks};
+use crate::domain::relay::EdgeState;
+use crate::store::known_edges::KnownEdge;
+use crate::store::{Store, alarms, known_edges, streams};
+
+pub mod bind;
+pub mod clash;
+pub mod complete;
+pub mod enrol;
+pub mod files;
+pub mod held;
+mod index;
+pub mod options;
+pub mod parts;
+pub mod receive;
+
+use self::files::Files;
+use self::options::RelayOptions;
+
+/// Edges whose files are changed at one time, by the first byte of their ids.
+const TURNS: usize = 16;
+
+/// Receives and keeps batches of other edges. One per process; every method may be called from any thread.
+pub struct Relay {
+    store: Arc<Store>,
+    files: Files,
+    options: RelayOptions,
+    turns: [Mutex<()>; TURNS],
+    /// Told when a batch came; with `true` when its lines bind what lies here.
+    told: OnceLock<Told>,
+}
+
+/// Whoever is told that a batch was committed; `true` = it binds what lies here.
+pub type Told = Box<dyn Fn(bool) + Send + Sync>;
+
+impl Relay {
+    /// A relay over this store.
+    pub fn new(store: Arc<Store>, options: &RelayOptions) -> Self {
+        let files = Files::of(store.data_dir());
+        let turns = std::array::from_fn(|_| Mutex::new(()));
+        Relay { store, files, options: options.clone(), turns, told: OnceLock::new() }
+    }
+
+    /// Names whoever is told of batches; the first one stays.
+    pub fn tell(&self, told: Told) {
+        self.told.get_or_init(|| told);
+    }
+
+    /// Its files, for whoever opens what it holds.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The options it goes by.
+    pub fn options(&self) -> &RelayOptions {
+        &self.options
+    }
+
+    /// Errors: `NotFound` with code `relay_off`.
+    pub fn on(&self) -> Result<()> {
+        if self.options.enabled {
+            return Ok(());
+        }
+        Err(Error::not_found("this wayside takes no batches of others")
+            .code("relay_off")
+            .remedy("set [relay] enabled = true here, or send to the right address"))
+    }
+
+    /// What is here of an edge, lane by lane; nothing of one that never sent. Errors: `Denied`, `Storage`.
+    pub fn watermarks(&self, edge: EdgeId, by: Option<EdgeId>) -> Result<Watermarks> {
+        self.admitted(edge, by)?;
+        let watermark = |stream: streams::Stream| Watermark {
+            epoch: stream.key.epoch.to_string(),
+            lane: stream.key.lane.word().to_owned(),
+            batch_no: stream.upto_no,
+            last_seq: stream.last_seq,
+            digest: hex(&stream.digest),
+        };
+        let all = self.store.read(|tx| streams::of_edge(tx, edge))?;
+        // of one whose first batch made room for another's nothing is left to be told
+        let told = all.into_iter().filter(|stream| stream.upto_no >= stream.first_no).map(watermark);
+        Ok(Watermarks { edge: edge.to_string(), watermarks: told.collect() })
+    }
+
+    /// The edge, if its batches are taken and `by` may send them: it is that edge, or the one that came after it; `None` =
+    /// the operator. Errors: `NotFound` with code `relay_off`; `Denied` with code `unknown_edge`, `not_approved`,
+    /// `revoked`; `Storage`.
+    fn admitted(&self, edge: EdgeId, by: Option<EdgeId>) -> Result<KnownEdge> {
+        self.on()?;
+        let unknown = || {
+            Error::denied(format!("edge {edge} has not joined here, or this token is another edge's"))
+                .code("unknown_edge")
+                .remedy("let it join: wayside edge code here, wayside join there")
+        };
+        let (own, sender) = self.store.read(|tx| {
+            let sender = by.map_or(Ok(None), |by| known_edges::get(tx, by))?;
+            Ok((known_edges::get(tx, edge)?, sender))
+        })?;
+        let own = own.ok_or_else(unknown)?;
+        let sender = match by {
+            None => &own,
+            Some(by) if by == edge => &own,
+            Some(by) if own.successor == Some(by) => sender.as_ref().ok_or_else(unknown)?,
+            Some(_) => return Err(unknown()),
+        };
+        match sender.state {
+            EdgeState::Approved => Ok(own),
+            EdgeState::Waiting => Err(Error::denied("this edge waits for the operator's yes")
+                .code("not_approved")
+                .remedy(format!("at the receiver: wayside edge approve {}", sender.edge))),
+            EdgeState::Revoked | EdgeState::Retired => {
+                Err(Error::denied(format!("this edge is {} here", sender.state.word()))
+                    .code("revoked")
+                    .remedy(format!("if it is to send again, at the receiver: wayside edge approve {}", sender.edge)))
+            }
+        }
+    }
+
+    /// Says that something about an edge needs a person.
+    fn alarm(&self, code: &'static str, edge: EdgeId, what: String) {
+        let about = edge.to_string();
+        if let Err(error) = self.store.pen().call(move |tx| alarms::raise(tx, code, &about, &what)) {
+            log::warn!("raising an alarm: {error}");
+        }
+    }
+
+    /// A batch came.
+    fn came(&self, binds: bool) {
+        if let Some(told) = self.told.get() {
+            told(binds);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

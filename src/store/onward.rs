@@ -1,0 +1,90 @@
+//! The `onward` and `onward_attempts` tables: how far each target has what was received of other edges, and every attempt.
+//! Must never be written after the bytes left. Invariant: `acked_no` never passes `put_no`; both only rise.
+
+use rusqlite::OptionalExtension;
+
+use crate::base::error::Result;
+use crate::base::id::Seq;
+use crate::base::time::Millis;
+use crate::store::cursors::Cursor;
+use crate::store::{ReadTx, WriteTx, bound, open};
+
+/// A target's position in a stream; zero where it has none.
+pub fn get(tx: &ReadTx<'_>, target: &str, stream_id: i64) -> Result<Cursor> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT put_no, acked_no, failures, next_at, last_error FROM onward WHERE target = ?1 AND stream_id = ?2",
+        )
+        .and_then(|mut s| {
+            s.query_row((target, stream_id), |r| {
+                Ok(Cursor {
+                    put_no: r.get(0)?,
+                    acked_no: r.get(1)?,
+                    failures: r.get(2)?,
+                    next_at: r.get(3)?,
+                    last_error: r.get(4)?,
+                })
+            })
+            .optional()
+        })
+        .map(Option::unwrap_or_default)
+        .map_err(|e| open::error("reading how far a target has what was received", e))
+}
+
+/// Keeps a target's position.
+pub fn put(tx: &WriteTx<'_>, target: &str, stream_id: i64, c: &Cursor) -> Result<()> {
+    tx.execute(
+        "INSERT INTO onward (target, stream_id, put_no, acked_no, failures, next_at, last_error) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET put_no = max(put_no, excluded.put_no), \
+         acked_no = max(acked_no, excluded.acked_no), failures = excluded.failures, next_at = excluded.next_at, \
+         last_error = excluded.last_error",
+        rusqlite::params![target, stream_id, c.put_no, c.acked_no, c.failures, c.next_at, c.last_error],
+    )
+    .map(|_| ())
+}
+
+/// The highest batch of a stream that any target was ever put; 0 where none.
+pub fn highest_put(tx: &ReadTx<'_>, stream_id: i64) -> Result<i64> {
+    tx.conn()
+        .prepare_cached("SELECT coalesce(max(put_no), 0) FROM onward WHERE stream_id = ?1")
+        .and_then(|mut s| s.query_row([stream_id], |r| r.get(0)))
+        .map_err(|e| open::error("reading how far a stream went onward", e))
+}
+
+/// The highest batch of a stream that every one of `targets` has acknowledged.
+pub fn acked_by_all(tx: &ReadTx<'_>, targets: &[String], stream_id: i64) -> Result<i64> {
+    let mut lowest: Option<i64> = None;
+    for target in targets {
+        let no = get(tx, target, stream_id)?.acked_no;
+        lowest = Some(lowest.map_or(no, |low| low.min(no)));
+    }
+    Ok(lowest.unwrap_or(0))
+}
+
+/// Begins an attempt: returns its row. It is checked against everything that binds by now.
+pub fn begin(tx: &WriteTx<'_>, target: &str, stream_id: i64, batch_no: i64) -> Result<i64> {
+    let newest: Seq = bound::newest(tx)?;
+    tx.execute(
+        "INSERT INTO onward_attempts (target, stream_id, batch_no, bound_seq, began_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        (target, stream_id, batch_no, newest, tx.now()),
+    )?;
+    Ok(tx.conn().last_insert_rowid())
+}
+
+/// Notes how an attempt ended.
+pub fn end(tx: &WriteTx<'_>, attempt_id: i64, outcome: &str, hole_count: i64) -> Result<()> {
+    tx.execute(
+        "UPDATE onward_attempts SET ended_at = ?2, outcome = ?3, hole_count = ?4 WHERE attempt_id = ?1",
+        (attempt_id, tx.now(), outcome, hole_count),
+    )
+    .map(|_| ())
+}
+
+/// Deletes attempts begun before `before`, at most `limit`; returns how many.
+pub fn delete_before(tx: &WriteTx<'_>, before: Millis, limit: i64) -> Result<usize> {
+    tx.execute(
+        "DELETE FROM onward_attempts WHERE attempt_id IN (SELECT attempt_id FROM onward_attempts WHERE began_at < ?1 \
+         ORDER BY attempt_id LIMIT ?2)",
+        (before, limit),
+    )
+}
