@@ -268,6 +268,9 @@ impl Config {
         let mut config = self.clone();
         config.data_dir = shown(&config.data_dir);
         config.geoip_file = config.geoip_file.as_ref().map(shown);
+        config.door.tls_cert_file = config.door.tls_cert_file.as_ref().map(shown);
+        config.door.tls_key_file = config.door.tls_key_file.as_ref().map(shown);
+        config.door.tls_client_ca_file = config.door.tls_client_ca_file.as_ref().map(shown);
         config.personal.root_key_file = config.personal.root_key_file.as_ref().map(shown);
         config.personal.keys_copy = config.personal.keys_copy.as_ref().map(shown);
         config.ingest_token_files = config.ingest_token_files.iter().map(shown).collect();

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::base::error::{Error, Result};
 use crate::config::Config;
 use crate::config::findings::Findings;
+use crate::http::tls::Tls;
 
 /// Shortest token, in bytes: 128 bit if it is random.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -36,6 +37,9 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
         && let Err(e) = crate::subject::assertion::check(path)
     {
         findings.refused("subject.assertion_key_file".to_owned(), e);
+    }
+    if let Err(e) = Tls::open(&config.door) {
+        findings.refused("door.tls_cert_file", e);
     }
     if let Some(path) = &config.geoip_file
         && let Err(e) = fs::File::open(path).and_then(|file| file.metadata()).and_then(is_file)

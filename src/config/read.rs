@@ -16,6 +16,7 @@ use crate::domain::consent::LawfulBasis;
 use crate::domain::site::{PurposeOptions, SiteOptions};
 use crate::domain::withdrawal::OnWithdrawal;
 use crate::forward::options::TargetOptions;
+use crate::http::server::DoorOptions;
 use crate::ingest::options::PersonalOptions;
 use crate::subject::options::SubjectOptions;
 use crate::upkeep::options::QuotaOptions;
@@ -53,6 +54,12 @@ pub(super) fn fullest() -> Config {
     };
     Config {
         geoip_file: Some("places.mmdb".into()),
+        door: DoorOptions {
+            tls_cert_file: Some("door.pem".into()),
+            tls_key_file: Some("door.key".into()),
+            tls_client_ca_file: Some("clients.pem".into()),
+            ..DoorOptions::default()
+        },
         personal: PersonalOptions {
             root_key_file: Some("root.key".into()),
             keys_copy: Some("keys.copy".into()),

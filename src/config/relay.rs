@@ -23,7 +23,8 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             "write a smaller number, or raise door.body_bytes_total_max",
         );
     }
-    if relay.enabled && basics::reachable(config) && config.trusted_proxies.is_empty() {
+    let tls = config.door.tls_cert_file.is_some();
+    if relay.enabled && !tls && basics::reachable(config) && config.trusted_proxies.is_empty() {
         findings.warn(
             "relay.enabled",
             "the door speaks no TLS, so batches are taken from this machine only",

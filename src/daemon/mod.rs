@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
 use crate::base::error::{Error, Result};
 use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
@@ -125,14 +127,16 @@ fn tell(notes: &[Note]) {
 pub fn serve(config: &Config, out: &mut dyn Write) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let house = compose(config, Arc::clone(&clock))?;
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| crate::base::error::io("listening for signals", e))?;
     let socket = control_socket(&config.data_dir);
     let service = Arc::clone(&house.app) as Arc<dyn server::Service>;
     let door = server::start(&config.door, Some(&socket), clock, service)?;
     let threads = house.care.start()?;
     welcome::say(out, config, door.local_addr()).map_err(|e| crate::base::error::io("printing the welcome", e))?;
-    let _ = signals.forever().next();
+    while signals.forever().next() == Some(SIGHUP) {
+        door.reload_tls();
+    }
     log::info!("stopping");
     stop(house, door, threads, &socket)
 }

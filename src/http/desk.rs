@@ -17,6 +17,7 @@ use super::reply::{Reply, internal};
 use super::request::{Head, Peer, Request};
 use super::seats::{NEVER, Phase, Place, Seat, Seats};
 use super::service::{DoorOptions, Responder, Service, Way};
+use super::tls::Tls;
 use crate::base::error::{Error, Result};
 use crate::base::time::{Clock, Millis};
 
@@ -35,6 +36,7 @@ pub struct Desk {
     clock: Arc<dyn Clock>,
     service: Arc<dyn Service>,
     started: Instant,
+    tls: Option<Tls>,
     bodies: Arc<Bodies>,
     pool: Pool,
     stopping: AtomicBool,
@@ -42,13 +44,19 @@ pub struct Desk {
 
 impl Desk {
     /// A desk with its read threads started.
-    pub fn open(options: &DoorOptions, clock: Arc<dyn Clock>, service: Arc<dyn Service>) -> Result<Self> {
+    pub fn open(
+        options: &DoorOptions,
+        tls: Option<Tls>,
+        clock: Arc<dyn Clock>,
+        service: Arc<dyn Service>,
+    ) -> Result<Self> {
         Ok(Desk {
             seats: Seats::new(options.connections_max, options.connections_per_address_max),
             stop: Bell::default(),
             bodies: Bodies::new(options.body_bytes_total_max),
             pool: Pool::start(options.read_threads, options.read_queue_max)?,
             options: options.clone(),
+            tls,
             clock,
             service,
             started: Instant::now(),
@@ -59,6 +67,11 @@ impl Desk {
     /// The options of the door.
     pub fn options(&self) -> &DoorOptions {
         &self.options
+    }
+
+    /// What it speaks TLS with, where it does.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Milliseconds since the door opened: the time of all deadlines.

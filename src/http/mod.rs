@@ -14,6 +14,7 @@
 //! | `bodies` | bounds the memory that bodies take |
 //! | `request`, `reply` | a request and a reply in plain types; errors to status |
 //! | `batches_in`, `edges` | batches of other edges, and who may send them |
+//! | `wire`, `tls` | the socket, plain or with TLS; certificate and key |
 //! | `local` | the control socket's client |
 
 pub mod answer;
@@ -50,4 +51,6 @@ pub mod seats;
 pub mod server;
 pub mod service;
 pub mod subject;
+pub mod tls;
 pub mod tokens;
+pub mod wire;

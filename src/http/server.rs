@@ -24,7 +24,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::runtime::Runtime;
 
 use super::bodies::Body;
@@ -36,6 +36,8 @@ use super::reply::Reply;
 use super::request::{Head, Headers, Peer};
 use super::seats::{Cut, Phase, Place, Seat};
 pub use super::service::{DoorOptions, Plan, Responder, Service, Way};
+use super::tls::Tls;
+use super::wire::Wire;
 use crate::base::error::{self, Error, Result};
 use crate::base::time::{Clock, Millis};
 
@@ -65,6 +67,7 @@ pub fn start(
     service: Arc<dyn Service>,
 ) -> Result<Door> {
     options.check()?;
+    let tls = Tls::open(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|e| error::io("starting the runtime of the door", e))?;
     let entered = runtime.enter();
@@ -72,7 +75,7 @@ pub fn start(
     let address = net.local_addr().map_err(|e| error::io("reading the address of the door", e))?;
     let control = control_socket.map(listen_control).transpose()?;
     drop(entered);
-    let desk = Arc::new(Desk::open(options, clock, service)?);
+    let desk = Arc::new(Desk::open(options, tls, clock, service)?);
     let inside = Arc::clone(&desk);
     let run = move || open(&runtime, &inside, net, control);
     let thread = std::thread::Builder::new().name("door".to_owned()).spawn(run);
@@ -84,6 +87,13 @@ impl Door {
     /// The address it listens on, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Takes certificate and key anew where their files changed.
+    pub fn reload_tls(&self) {
+        if let Some(tls) = self.desk.tls() {
+            tls.reload();
+        }
     }
 
     /// Closes the door: accepts no more, lets requests under way finish for up to 5 seconds, ends its threads.
@@ -228,7 +238,14 @@ async fn attend(wire: Wire, place: Place, desk: Arc<Desk>, replies: Arc<Replies>
     if !spoken.await {
         return;
     }
-    let options = desk.options();
+    if desk.tls().is_some() && seat.peer != Peer::Control {
+        desk.awaits_head(seat); // a handshake has the time of a head
+    }
+    let Some(wire) = wire.secured(desk.tls(), seat).await else { return };
+    if wire.is_secure() {
+        desk.rests(seat); // from here on as without TLS
+    }
+    let (options, secure) = (desk.options(), wire.is_secure());
     let mut library = http1::Builder::new();
     // One plain write per reply: copying a small body is cheaper than a gathering write (measured, 2 us).
     library
@@ -241,7 +258,7 @@ async fn attend(wire: Wire, place: Place, desk: Arc<Desk>, replies: Arc<Replies>
     }
     let guarded =
         Guarded { wire, guard: desk.guard(), seat: Arc::clone(seat), desk: Arc::clone(&desk), lingered: None };
-    let service = service_fn(|request| answer(&desk, &replies, seat, request));
+    let service = service_fn(|request| answer(&desk, &replies, seat, secure, request));
     let mut connection = pin!(library.serve_connection(TokioIo::new(guarded), service));
     std::future::poll_fn(|cx| match seat.cut() {
         Cut::Drop => Poll::Ready(()),
@@ -259,6 +276,7 @@ async fn answer(
     desk: &Desk,
     replies: &Arc<Replies>,
     seat: &Arc<Seat>,
+    secure: bool,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let (parts, mut incoming) = request.into_parts();
@@ -269,7 +287,7 @@ async fn answer(
     }
     // After a chunked body only the library knows where the next head begins: none is accepted.
     let last = parts.headers.contains_key(TRANSFER_ENCODING);
-    let head = head_of(&parts, seat.peer, desk.time());
+    let head = Head { secure, ..head_of(&parts, seat.peer, desk.time()) };
     drop(parts);
     let mut unread = !incoming.is_end_stream();
     let reply = match desk.plan(&head, incoming.size_hint().exact()) {
@@ -356,44 +374,6 @@ fn dress(desk: &Desk, seat: &Seat, reply: Reply, close: bool) -> hyper::Response
     response
 }
 
-/// A socket of either kind.
-enum Wire {
-    Net(TcpStream),
-    Control(UnixStream),
-}
-
-impl Wire {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Wire::Net(stream) => stream.poll_read_ready(cx),
-            Wire::Control(stream) => stream.poll_read_ready(cx),
-        }
-    }
-
-    fn reader(&mut self) -> Pin<&mut dyn AsyncRead> {
-        match self {
-            Wire::Net(stream) => Pin::<&mut TcpStream>::new(stream),
-            Wire::Control(stream) => Pin::<&mut UnixStream>::new(stream),
-        }
-    }
-
-    fn writer(&mut self) -> Pin<&mut dyn AsyncWrite> {
-        match self {
-            Wire::Net(stream) => Pin::<&mut TcpStream>::new(stream),
-            Wire::Control(stream) => Pin::<&mut UnixStream>::new(stream),
-        }
-    }
-
-    /// Says 503 to a connection there is no room for, as far as that goes without waiting.
-    fn turn_away(&self) {
-        let Wire::Net(stream) = self else { return };
-        let full = Error::busy("too many connections").remedy("try again in a second");
-        if let Err(e) = stream.try_write(&Reply::from_error(&full).last_words()) {
-            log::debug!("turning a connection away: {e}");
-        }
-    }
-}
-
 /// A socket with the guard in front, as the library reads and writes it.
 struct Guarded {
     wire: Wire,
@@ -425,7 +405,7 @@ impl AsyncRead for Guarded {
                     me.desk.awaits_head(&me.seat);
                     let mut space = [0; 2_048];
                     let mut fresh = ReadBuf::new(&mut space);
-                    ready!(me.wire.reader().poll_read(cx, &mut fresh))?;
+                    ready!(me.wire.poll_read(cx, &mut fresh))?;
                     if fresh.filled().is_empty() {
                         return Poll::Ready(Ok(()));
                     }
@@ -433,7 +413,7 @@ impl AsyncRead for Guarded {
                 }
                 _ => {
                     let before = buf.filled().len();
-                    ready!(me.wire.reader().poll_read(cx, buf))?;
+                    ready!(me.wire.poll_read(cx, buf))?;
                     let fresh = &buf.filled()[before..];
                     if fresh.is_empty() {
                         return Poll::Ready(Ok(()));
@@ -451,13 +431,14 @@ impl AsyncRead for Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = self.wire.writer().poll_write(cx, bytes);
+        let outcome = self.wire.poll_write(cx, bytes);
         self.desk.writes(&self.seat, &outcome);
         outcome
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Sockets have nothing to flush; the library comes here when it has written everything.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The library comes here when it has written everything.
+        ready!(self.wire.poll_flush(cx))?;
         if self.seat.phase() == Phase::Writing {
             self.desk.rests(&self.seat);
         }
@@ -467,7 +448,7 @@ impl AsyncWrite for Guarded {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let me = &mut *self;
         if me.lingered.is_none() {
-            ready!(me.wire.writer().poll_shutdown(cx))?;
+            ready!(me.wire.poll_shutdown(cx))?;
             me.desk.lingers(&me.seat);
             me.lingered = Some(0);
         }
@@ -475,7 +456,7 @@ impl AsyncWrite for Guarded {
         while me.seat.lingers.load(Relaxed) && me.lingered.is_some_and(|bytes| bytes < LINGER_BYTES_MAX) {
             let mut space = [0; 8_192];
             let mut rest = ReadBuf::new(&mut space);
-            match ready!(me.wire.reader().poll_read(cx, &mut rest)) {
+            match ready!(me.wire.poll_read(cx, &mut rest)) {
                 Ok(()) if !rest.filled().is_empty() => {
                     me.lingered = me.lingered.map(|bytes| bytes + rest.filled().len())
                 }

@@ -2,6 +2,7 @@
 //! Must never know the HTTP library. Invariant: every limit of the door is an option with a unit in its name.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,15 @@ pub trait Service: Send + Sync + 'static {
 pub struct DoorOptions {
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: String,
+    /// A PEM file with the door's certificate and its chain: with it the network speaks TLS only. Taken anew when it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// A PEM file with its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key_file: Option<PathBuf>,
+    /// A PEM file with authorities: whoever connects must show a certificate of one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_client_ca_file: Option<PathBuf>,
     /// A begun head must be complete within this time, in milliseconds; 408 after.
     pub head_timeout_ms: u64,
     /// A body must be complete, and a client must take bytes of its answer, within this time in milliseconds.
@@ -98,6 +108,9 @@ impl Default for DoorOptions {
     fn default() -> Self {
         DoorOptions {
             listen: "127.0.0.1:8787".to_owned(),
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
             head_timeout_ms: 5_000,
             request_timeout_ms: 15_000,
             idle_timeout_ms: 5_000,

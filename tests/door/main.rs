@@ -5,3 +5,4 @@
 mod honest;
 mod hostile;
 mod support;
+mod tls;

@@ -58,7 +58,8 @@ impl Service for Echo {
                 done(
                     Reply::bytes(200, "text/plain", text.into_bytes())
                         .with_header("x-thread", thread)
-                        .with_header("x-peer", by),
+                        .with_header("x-peer", by)
+                        .with_header("x-secure", request.head.secure.to_string()),
                 );
             }
         }

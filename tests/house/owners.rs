@@ -5,7 +5,7 @@ use crate::source::Source;
 use crate::{Offence, covers, paper, program, report};
 
 const ANYWHERE: &[&str] = &["src/"];
-const DOOR: &[&str] = &["src/http/server.rs", "src/http/local.rs"];
+const DOOR: &[&str] = &["src/http/server.rs", "src/http/local.rs", "src/http/wire.rs"];
 const TOP: &[&str] = &["src/daemon*", "src/config*", "src/main.rs"];
 const IDS: &[&str] = &["src/base/id.rs"];
 const DIGESTS: &[&str] = &["src/base/digest.rs"];
@@ -40,7 +40,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("ipnet", &["src/domain/network.rs"]),
     ("ureq", &["src/forward/"]),
     ("rustls", &["src/forward/", "src/http/tls.rs"]),
-    ("tokio-rustls", &["src/http/server.rs", "src/http/tls.rs"]),
+    ("tokio-rustls", &["src/http/wire.rs"]),
     ("rustls-native-certs", &["src/forward/"]),
     ("bech32", &["src/base/age.rs"]),
     ("qrcodegen", &["src/consent/receipt*"]),
