@@ -23,6 +23,7 @@ use crate::subject::options::SubjectOptions;
 use crate::upkeep::options::{QuotaOptions, RetentionOptions, UpkeepOptions};
 
 mod basics;
+mod carried;
 mod files;
 mod findings;
 mod numbers;

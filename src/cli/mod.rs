@@ -16,6 +16,7 @@ pub mod audit;
 pub mod backup;
 pub mod batches;
 pub mod breach;
+pub mod carry;
 pub mod check;
 pub mod consent;
 pub mod context;
@@ -109,6 +110,8 @@ pub enum Command {
     Forward(forward::Args),
     /// Let this edge give way to another database that writes as the same edge.
     Edge(edge::Args),
+    /// Carry batches to a stick, and acknowledgements back.
+    Carry(carry::Args),
     /// Write events or visits as NDJSON or CSV.
     Export(export::Args),
     /// Copy the database while the collector goes on.
@@ -169,6 +172,7 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Batches(args) => batches::run(&args, context),
         Command::Forward(args) => forward::run(&args, context),
         Command::Edge(args) => edge::run(&args, context),
+        Command::Carry(args) => carry::run(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Backup(args) => backup::run(&args, context),
         Command::Subject(args) => subject::run(&args, context),

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::base::time;
 use crate::config::findings::Findings;
-use crate::config::{Config, Severity};
+use crate::config::{Config, Severity, carried};
 use crate::forward::options::{Recipient, TargetKind, TargetOptions};
 use crate::forward::schedule::Window;
 
@@ -20,6 +20,9 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
         name(config, n, target, &at, findings);
         recipient(target, &at, findings);
         times(target, &at, findings);
+        if target.kind == TargetKind::Carry {
+            carried::check(target, &at, findings);
+        }
         if target.kind != TargetKind::Dir {
             continue;
         }

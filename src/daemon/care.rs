@@ -127,6 +127,11 @@ impl Care {
         }
     }
 
+    /// Forwarding, for those who come and take.
+    pub fn forwarder(&self) -> &Arc<Forwarder> {
+        &self.forwarder
+    }
+
     /// Erasure, for the door and for requests.
     pub fn erasure(&self) -> &Arc<Erasure> {
         &self.erasure

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::consent::{self, Consent};
 use crate::domain::network::Networks;
 use crate::domain::site::Site;
+use crate::forward::carry::serve::Carry;
 use crate::http::app::App;
 use crate::http::server::{self, Door};
 use crate::ingest::geo::Geo;
@@ -82,6 +83,7 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
         consent: Arc::new(Consent::new(Arc::clone(&store), facts::of(config))),
         tokens,
         subject,
+        carry: Carry::new(Arc::clone(care.forwarder()), &config.targets)?,
         trusted,
         pull: Arc::clone(care.pull()),
         erasure: Arc::clone(care.erasure()),

@@ -32,6 +32,7 @@ pub mod purpose;
 pub mod referrer;
 pub mod relay;
 pub mod request;
+pub mod signed;
 pub mod site;
 pub mod stored;
 pub mod suffix;

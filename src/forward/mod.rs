@@ -16,6 +16,7 @@ use crate::store::edge::KnownKey;
 use crate::store::limits::Limit;
 use crate::store::{Reading, Store, limits};
 
+pub mod carry;
 pub mod dir;
 pub mod encode;
 pub mod expire;
@@ -58,11 +59,11 @@ pub struct Forwarder {
     gzip_level: u32,
     enabled: bool,
     targets: Vec<Box<dyn Target>>,
+    /// Targets nothing is put to by itself: they have positions, and no thread.
+    visited: Vec<String>,
     /// Held per target from rendering to the end of the writing: an older rendering must never be written over a newer one.
     /// One each: a receiver that is slow holds up no other.
     turns: HashMap<String, Mutex<()>>,
-    /// Cursors of jobs that come and take: they have positions, and no thread.
-    pulled: Vec<String>,
     bell: Bell,
     /// How each target is doing, by its name.
     paces: HashMap<String, Mutex<Pace>>,
@@ -130,8 +131,8 @@ impl Forwarder {
         for target in targets {
             out = out.limited(&target.name, Limits::of(target));
         }
-        let pulled = targets.iter().filter(|target| target.kind == TargetKind::Pull);
-        Forwarder { pulled: pulled.map(|target| target.name.clone()).collect(), ..out }
+        out.visited = visited(targets);
+        out
     }
 
     /// Holds a target over the network to its bandwidth and hours.
@@ -174,8 +175,8 @@ impl Forwarder {
             store,
             clock,
             targets,
+            visited: Vec::new(),
             turns,
-            pulled: Vec::new(),
             bell: Bell::default(),
             paces,
             uptime_ms: Arc::new(monotonic_ms),
@@ -221,9 +222,9 @@ impl Forwarder {
         Ok(rules)
     }
 
-    /// The names of its targets, then of the cursors that jobs pull by.
+    /// The names of its targets, then of those that somebody comes to fetch from.
     pub fn target_names(&self) -> Vec<String> {
-        self.targets.iter().map(|target| target.name().to_owned()).chain(self.pulled.iter().cloned()).collect()
+        self.targets.iter().map(|target| target.name().to_owned()).chain(self.visited.iter().cloned()).collect()
     }
 
     /// One round in the calling thread: seals what is due, puts what is sealed, notes what was taken, expires what no
@@ -325,10 +326,19 @@ fn opened(data_dir: &Path, targets: &[TargetOptions]) -> Vec<Box<dyn Target>> {
     let open = |target: &TargetOptions| -> Option<Box<dyn Target>> {
         match target.kind {
             TargetKind::Dir => Some(Box::new(Dir::new(data_dir, target))),
-            TargetKind::Pull => None,
+            TargetKind::Carry | TargetKind::Pull => None,
         }
     };
     targets.iter().filter_map(open).collect()
+}
+
+/// Names of targets that somebody comes to fetch from.
+fn visited(targets: &[TargetOptions]) -> Vec<String> {
+    targets
+        .iter()
+        .filter(|target| matches!(target.kind, TargetKind::Carry | TargetKind::Pull))
+        .map(|target| target.name.clone())
+        .collect()
 }
 
 /// [`Forwarder::verify`] beside whoever writes the database: files must be there, be the stored ones, and be signed by a

@@ -43,6 +43,16 @@ pub enum TargetKind {
     Dir,
     /// A named cursor: a job comes and takes batches (`GET /v1/batches`); nothing is put to it.
     Pull,
+    /// Files on a stick, written by `wayside carry out`; nothing is put to it by itself.
+    Carry,
+}
+
+/// How files of a `carry` target are protected where no key is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encryption {
+    /// Not at all: whoever finds the stick reads them.
+    None,
 }
 
 /// Whose hands a target is in (contract 5).
@@ -79,6 +89,15 @@ pub struct TargetOptions {
     pub kind: TargetKind,
     /// The folder of a `dir` target, relative to the data directory and inside it.
     pub path: PathBuf,
+    /// The public key (`age1...`) that files of a `carry` target are encrypted to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypt_to: Option<String>,
+    /// `none`, where files of a `carry` target are to be readable by whoever finds the stick.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypt: Option<Encryption>,
+    /// The receiver's public key, 64 hex digits: only acknowledgements it signed are believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receiver_key: Option<String>,
     /// Whose hands it is in.
     pub recipient: Recipient,
     /// The recipient as the notice names it; needed for a processor or third party.
@@ -106,6 +125,9 @@ impl Default for TargetOptions {
             name: "outbox".to_owned(),
             kind: TargetKind::Dir,
             path: PathBuf::from("outbox"),
+            encrypt_to: None,
+            encrypt: None,
+            receiver_key: None,
             recipient: Recipient::Own,
             recipient_name: None,
             personal: PersonalFields::Exclude,

@@ -8,6 +8,7 @@ use crate::base::time::Millis;
 use crate::consent::Consent;
 use crate::domain::network::Networks;
 use crate::erasure::Erasure;
+use crate::forward::carry::serve::Carry;
 use crate::forward::pull::Pull;
 use crate::forward::relay::Relay;
 use crate::ingest::Ingest;
@@ -50,6 +51,8 @@ pub struct App {
     pub erasure: Arc<Erasure>,
     /// Batches of other edges.
     pub relay: Arc<Relay>,
+    /// Batches for sticks.
+    pub carry: Carry,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted: Networks,
     /// Status, forwarding, upkeep.

@@ -25,6 +25,7 @@ pub mod batches_out;
 pub mod bell;
 pub mod bodies;
 pub mod body;
+pub mod carry;
 pub mod choice;
 pub mod consent;
 pub mod cors;

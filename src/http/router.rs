@@ -8,8 +8,8 @@ use crate::http::reply::Reply;
 use crate::http::request::{Head, Peer, Request};
 use crate::http::server::{Plan, Responder, Service, Way};
 use crate::http::{
-    auth, batches_in, batches_out, choice, consent, cors, edges, erasures, events, gdpr, import, journey, me, notices,
-    oauth, operator,
+    auth, batches_in, batches_out, carry, choice, consent, cors, edges, erasures, events, gdpr, import, journey, me,
+    notices, oauth, operator,
 };
 use crate::http::{pixel, subject, tokens};
 
@@ -220,6 +220,12 @@ pub const ROUTES: &[Route] = &[
     operator("POST", "/v1/import/known", true, "How far a source was imported", import::known),
     operator("POST", "/v1/import/take", true, "Store a batch of imported events", import::take),
     operator("POST", "/v1/import/done", false, "End the visits an import brought to their end", import::done),
+    operator("GET", "/v1/carry", false, "The targets that are reached by sticks", carry::about),
+    operator("POST", "/v1/carry/due", true, "Batches of a lane to be written to a stick", carry::due),
+    operator("POST", "/v1/carry/batch", true, "One batch, rendered for a stick", carry::batch),
+    operator("POST", "/v1/carry/landed", true, "Note what is on a stick", carry::landed),
+    operator("POST", "/v1/carry/acks", true, "Take acknowledgements in from a stick", carry::acks),
+    operator("POST", "/v1/carry/index", true, "Date and sign the index of a stick", carry::sign),
     vendor(
         "POST",
         "/api/v2/journey/deployments/{deploymentId}/webevents",
@@ -339,7 +345,7 @@ impl Service for App {
         match find(self, head) {
             Found::Route(route, ..) => {
                 let most = match route.path {
-                    "/v1/import/take" | "/v1/import/known" => IMPORT_BODY_BYTES_MAX,
+                    "/v1/import/take" | "/v1/import/known" | "/v1/carry/index" => IMPORT_BODY_BYTES_MAX,
                     BATCH => usize::try_from(self.relay.options().batch_bytes_max).unwrap_or(usize::MAX),
                     _ => self.ingest.limits().body_bytes_max,
                 };

@@ -93,7 +93,9 @@ fn the_commented_keys_of_the_example_work() {
     let loaded = load(&uncommented());
     let errors: Vec<&Problem> = loaded.problems.iter().filter(|p| p.severity == Severity::Error).collect();
     assert!(
-        errors.iter().all(|p| ["geoip_file", "subject.assertion_key_file", "door.tls_cert_file"].contains(&p.key.as_str())),
+        errors
+            .iter()
+            .all(|p| ["geoip_file", "subject.assertion_key_file", "door.tls_cert_file"].contains(&p.key.as_str())),
         "{errors:?}"
     );
     assert_eq!(loaded.config.sites[0].purposes[0].bit, Some(16));
