@@ -690,6 +690,17 @@ CREATE TABLE forks (
   PRIMARY KEY (epoch_id, lane, new_epoch_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Up to where every required target had acknowledged a lane, by day: what has been delivered for long enough may go.
+-- owner: src/store/grace.rs
+-- retention: [quota] grace_days, and the newest day before
+-- personal: no
+CREATE TABLE grace (
+  lane     INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  day_at   INTEGER NOT NULL,
+  upto_seq INTEGER NOT NULL,
+  PRIMARY KEY (lane, day_at)
+) STRICT, WITHOUT ROWID;
+
 -- How far each target has each lane: put, acknowledged, and ever acknowledged (a target may lose what it had).
 -- owner: src/store/cursors.rs
 -- retention: while the target is configured, and until its last attempt is forgotten

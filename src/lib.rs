@@ -119,6 +119,7 @@
 //! | `results/` | [`store::traces`] | answers to requests for access | removed whole |
 //! | `snapshots/` | [`store::traces`] | as the database | a copy that holds the person is removed |
 //! | `damaged/` | [`store::traces`] | as the database | a copy that may hold the person keeps the erasure open |
+//! | `ballast` | [`upkeep::ballast`] | no | - |
 //! | `lock` | [`store::open`] | no | - |
 //! | `running*` | [`store::damage`] | no | - |
 //! | `first-start*` | [`store::damage`] | no | - |

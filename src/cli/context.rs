@@ -12,6 +12,7 @@ use crate::cli::check::Checked;
 use crate::cli::desk::{self, Desk};
 use crate::cli::output::Output;
 use crate::domain::notice::lint::Facts;
+use crate::forward::reconcile::Reconciled;
 use crate::history::{History, HistoryOptions};
 use crate::ingest::import::{ImportOptions, Source, Tally};
 use crate::records::{Records, Setup};
@@ -91,6 +92,17 @@ pub struct RestoreReport {
     pub waiting: Vec<String>,
 }
 
+/// What `wayside prepare-image` found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageReport {
+    /// What goes, or has gone.
+    pub gone: Vec<String>,
+    /// What stays: wayside does not own it.
+    pub stays: Vec<String>,
+    /// Files with keys outside the data directory.
+    pub elsewhere: Vec<String>,
+}
+
 /// Runs the collector until it is told to stop; the words of welcome go to the writer.
 pub type ServeFn = dyn Fn(&mut dyn Write) -> Result<()>;
 /// Opens the store in this process and serves the daemon's requests from it.
@@ -101,6 +113,10 @@ pub type CheckFn = dyn Fn() -> Result<Checked>;
 pub type ImportFn = dyn Fn(&ImportRequest, &mut dyn Desk, &mut Told<'_>) -> Result<Tally>;
 /// Puts a backup in place and finishes what it brings back.
 pub type RestoreFn = dyn Fn(&RestoreRequest) -> Result<RestoreReport>;
+/// Removes identity, keys and data, if told `true`; says what goes.
+pub type ImageFn = dyn Fn(bool) -> Result<ImageReport>;
+/// Compares what was sealed with what a target has.
+pub type ReconcileFn = dyn Fn(Option<&str>) -> Result<Reconciled>;
 /// Checks line hashes, digests, chain and signatures; told batches done and in all.
 pub type VerifyFn = dyn Fn(&VerifyRequest, &mut Told<'_>) -> Result<Verified>;
 
@@ -140,6 +156,10 @@ pub struct Context {
     pub verify: Box<VerifyFn>,
     /// For `restore`.
     pub restore: Box<RestoreFn>,
+    /// For `prepare-image`.
+    pub prepare_image: Box<ImageFn>,
+    /// For `reconcile`.
+    pub reconcile: Box<ReconcileFn>,
     /// Keeps `stop` open where nobody else does.
     pub open: Option<Sender<()>>,
     /// Keep open what the composed program waits on besides: closed with `open`.
@@ -172,6 +192,8 @@ impl Context {
             import: Box::new(|_, _, _| missing("importing")),
             verify: Box::new(|_, _| missing("verifying")),
             restore: Box::new(|_| missing("restoring")),
+            prepare_image: Box::new(|_| missing("preparing an image")),
+            reconcile: Box::new(|_| missing("reconciling")),
             open: Some(open),
             stops: Vec::new(),
         }

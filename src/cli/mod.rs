@@ -30,6 +30,7 @@ pub mod events;
 pub mod exempt;
 pub mod export;
 pub mod forward;
+pub mod image;
 pub mod import;
 pub mod keys;
 pub mod notice;
@@ -37,6 +38,7 @@ pub mod output;
 pub mod pick;
 pub mod progress;
 pub mod proof;
+pub mod reconcile;
 pub mod record;
 pub mod records;
 pub mod restore;
@@ -114,6 +116,10 @@ pub enum Command {
     Carry(carry::Args),
     /// Write events or visits as NDJSON or CSV.
     Export(export::Args),
+    /// Compare what was sealed with what a receiver has.
+    Reconcile(reconcile::Args),
+    /// Make this machine ready to be copied: without identity, keys or data.
+    PrepareImage(image::Args),
     /// Copy the database while the collector goes on.
     Backup(backup::Args),
     /// Keep the register of data-subject requests, and carry them out.
@@ -174,6 +180,8 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Edge(args) => edge::run(&args, context),
         Command::Carry(args) => carry::run(&args, context),
         Command::Export(args) => export::run(&args, context),
+        Command::Reconcile(args) => reconcile::run(&args, context),
+        Command::PrepareImage(args) => image::run(&args, context),
         Command::Backup(args) => backup::run(&args, context),
         Command::Subject(args) => subject::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),

@@ -116,6 +116,8 @@ fn time(config: &Config) -> Vec<(&'static str, u64, u64, u64)> {
         ("retention.results_days", retention.results_days.into(), 1, DAYS_MAX),
         ("retention.snapshots_days", retention.snapshots_days.into(), 1, DAYS_MAX),
         ("erase.proof_months", config.erase.proof_months.into(), 1, MONTHS_MAX),
+        ("quota.grace_days", config.quota.grace_days.into(), 0, 365),
+        ("quota.ballast_bytes", config.quota.ballast_bytes, 0, GIB),
         ("upkeep.visits_every_seconds", upkeep.visits_every_seconds.into(), 1, 3_600),
         ("upkeep.retention_every_seconds", upkeep.retention_every_seconds.into(), 1, DAY_SECONDS),
         ("upkeep.rows_per_step", upkeep.rows_per_step.into(), 1, 1_000),

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -13,7 +14,7 @@ use crate::base::id::Epoch;
 use crate::base::time::{Clock, SystemClock};
 use crate::cli::check::{Checked, Finding, Severity as CliSeverity};
 use crate::cli::context::{
-    Context, Fault, ImportRequest, RestoreReport, RestoreRequest, Told, Verified, VerifyRequest,
+    Context, Fault, ImageReport, ImportRequest, RestoreReport, RestoreRequest, Told, Verified, VerifyRequest,
 };
 use crate::cli::{self, Args, Desk};
 use crate::config::{Config, Flags, Loaded, Severity};
@@ -24,13 +25,13 @@ use crate::domain::accesslog::LogLine;
 use crate::domain::event::Lane;
 use crate::domain::site::Site;
 use crate::forward::verify::{Looking, Only};
-use crate::forward::{verify as proof, verify_beside};
+use crate::forward::{reconcile_beside, verify as proof, verify_beside};
 use crate::history::HistoryOptions;
 use crate::http::reply::Reply;
 use crate::ingest::import::{Import, Stop, Tally};
 use crate::ingest::shape::Deriver;
 use crate::store::restore::{self, RestoreOptions};
-use crate::store::{Reading, edge::Edge};
+use crate::store::{Reading, edge::Edge, image};
 
 /// Runs the command line; the exit code, or the error `main` maps to one.
 pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<u8> {
@@ -123,6 +124,7 @@ fn context(config: Config) -> Result<Context> {
         root_key_file: config.personal.root_key_file.clone(),
     };
     let (serving, opening, verifying, restoring) = (config.clone(), config.clone(), config.clone(), config.clone());
+    let (imaging, comparing) = (config.clone(), config.clone());
     let (end, stop) = Stop::pair();
     Ok(Context {
         stops: vec![end],
@@ -135,6 +137,11 @@ fn context(config: Config) -> Result<Context> {
         import: Box::new(move |request, desk, told| import(&sites, &stop, request, desk, told)),
         verify: Box::new(move |request, told| verify(&verifying, request, told)),
         restore: Box::new(move |request| restore(&restoring, request)),
+        prepare_image: Box::new(move |really| prepare_image(&imaging, really)),
+        reconcile: Box::new(move |name| {
+            let reading = Reading::open(&comparing.data_dir, comparing.store.read_ms_max)?;
+            reconcile_beside(&reading, &comparing.targets, name)
+        }),
         ..bare(&config)
     })
 }
@@ -214,6 +221,15 @@ fn only(request: &VerifyRequest) -> Result<Only> {
 }
 
 /// Puts the backup in place; then opens it once, so that whoever was erased since is gone from it before anything is served.
+fn prepare_image(config: &Config, really: bool) -> Result<ImageReport> {
+    let inside = |path: &Path| path.strip_prefix(&config.data_dir).unwrap_or(path).to_owned();
+    let folders: Vec<PathBuf> = config.targets.iter().map(|target| inside(&target.path)).collect();
+    let done = image::prepare(&config.data_dir, &folders, really)?;
+    let keys = [&config.personal.keys_copy, &config.personal.root_key_file].into_iter().flatten();
+    let elsewhere = keys.map(|path| path.display().to_string()).collect();
+    Ok(ImageReport { gone: done.gone, stays: done.stays, elsewhere })
+}
+
 fn restore(config: &Config, request: &RestoreRequest) -> Result<RestoreReport> {
     let options = RestoreOptions {
         backup: request.file.clone(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::base::error::{Result, io};
+use crate::base::error::{Error, Result, io};
 use crate::base::time::{Clock, monotonic_ms};
 use crate::domain::event::Lane;
 use crate::store::edge::KnownKey;
@@ -27,6 +27,7 @@ pub mod options;
 pub mod pace;
 mod parts;
 pub mod pull;
+pub mod reconcile;
 mod refuse;
 pub mod relay;
 mod renew;
@@ -44,6 +45,7 @@ use self::dir::Dir;
 use self::options::{ForwardOptions, TargetKind, TargetOptions};
 use self::pace::{Limits, Pace};
 use self::parts::Parts;
+use self::reconcile::Reconciled;
 use self::seal::{SealRules, Sealed};
 use self::target::{Key, Landed, Target};
 use self::verify::{Looking, Only, Progress, Snapshots, Verified};
@@ -350,6 +352,23 @@ pub fn verify_beside(
     how: Looking<'_>,
 ) -> Result<Verified> {
     verify_all(reading, keys, &opened(reading.data_dir(), targets), how)
+}
+
+/// Compares what was sealed with what a target has, beside whoever writes the database: the named one, or the only one over
+/// the network. Errors: `NotFound` for another name, or where none or several could be meant; those of [`reconcile::with`].
+pub fn reconcile_beside(reading: &Reading, targets: &[TargetOptions], name: Option<&str>) -> Result<Reconciled> {
+    let opened = opened(reading.data_dir(), targets);
+    let meant: Vec<_> =
+        opened.iter().filter(|target| name.map_or_else(|| target.is_remote(), |name| target.name() == name)).collect();
+    match meant[..] {
+        [only] => reconcile::with(reading, only.as_ref()),
+        _ => Err(Error::not_found(match name {
+            Some(name) => format!("there is no target {name:?}"),
+            None => format!("{} targets are reached over the network", meant.len()),
+        })
+        .code("unknown_target")
+        .remedy("name one: wayside reconcile --upstream NAME")),
+    }
 }
 
 fn verify_all(

@@ -6,6 +6,7 @@ mod example;
 mod files;
 mod fork;
 mod promise;
+mod reconcile;
 mod refused;
 mod restricted;
 mod schedule;

@@ -92,6 +92,19 @@ pub fn any_of(tx: &ReadTx<'_>, target: &str) -> Result<bool> {
         .map_err(|e| open::error("looking for attempts", e))
 }
 
+/// Lines that went as holes to a target in the batches of a lane and epoch up to `upto_no`: by the last attempt at each that
+/// landed. What is older than attempts are kept counts as none.
+pub fn holes_put(tx: &ReadTx<'_>, target: &str, epoch_id: i64, lane: Lane, upto_no: i64) -> Result<i64> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT coalesce(sum(hole_count), 0) FROM attempts WHERE attempt_id IN (SELECT max(attempt_id) FROM attempts \
+             WHERE epoch_id = ?2 AND lane = ?3 AND batch_no <= ?4 AND target = ?1 AND outcome IN ('put', 'same', 'renewed') \
+             GROUP BY batch_no)",
+        )
+        .and_then(|mut s| s.query_row((target, epoch_id, lane.code(), upto_no), |r| r.get(0)))
+        .map_err(|e| open::error("counting holes that were put", e))
+}
+
 /// An attempt: target, the decision it was checked against, when it began, how it ended.
 pub type Attempt = (String, Seq, Millis, Option<String>);
 

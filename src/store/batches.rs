@@ -162,6 +162,42 @@ pub fn behind(tx: &ReadTx<'_>, epoch_id: i64, lane: Lane, after_no: i64) -> Resu
     Ok((lines, earliest))
 }
 
+/// Lines of the batches of a lane and epoch behind `after_no` up to `upto_no`, and when the first and the last of them was
+/// received; `None` where there are none.
+pub fn between_nos(
+    tx: &ReadTx<'_>,
+    epoch_id: i64,
+    lane: Lane,
+    after_no: i64,
+    upto_no: i64,
+) -> Result<Option<(i64, Millis, Millis)>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT sum(line_count), min(min_received_at), max(max_received_at) FROM batches \
+             WHERE epoch_id = ?1 AND lane = ?2 AND batch_no > ?3 AND batch_no <= ?4 HAVING count(*) > 0",
+        )
+        .and_then(|mut s| {
+            s.query_row((epoch_id, lane.code(), after_no, upto_no), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+                .optional()
+        })
+        .map_err(|e| open::error("summing batches", e))
+}
+
+/// Batches of a lane and epoch up to `upto_no` that are kept: their number, and their first and last line.
+pub fn kept(tx: &ReadTx<'_>, epoch_id: i64, lane: Lane, upto_no: i64) -> Result<(i64, Option<(Seq, Seq)>)> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT count(*), min(first_seq), max(last_seq) FROM batches WHERE epoch_id = ?1 AND lane = ?2 AND batch_no <= ?3",
+        )
+        .and_then(|mut s| {
+            s.query_row((epoch_id, lane.code(), upto_no), |r| {
+                let ends: (Option<Seq>, Option<Seq>) = (r.get(1)?, r.get(2)?);
+                Ok((r.get(0)?, ends.0.zip(ends.1)))
+            })
+        })
+        .map_err(|e| open::error("counting batches", e))
+}
+
 /// A batch as removing it sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgedBatch {

@@ -92,6 +92,17 @@ pub fn void_behind(tx: &WriteTx<'_>, lane: Lane, after: Seq) -> Result<usize> {
     tx.execute("UPDATE holes SET line_sha256 = NULL WHERE lane = ?1 AND seq > ?2", (lane.code(), after))
 }
 
+/// How many lines of a lane between two numbers, both included, are holes, by reason.
+pub fn by_reason(tx: &ReadTx<'_>, lane: Lane, first: Seq, last: Seq) -> Result<Vec<(String, i64)>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT reason, count(*) FROM holes WHERE seq BETWEEN ?2 AND ?3 AND lane = ?1 AND line_sha256 IS NOT NULL \
+             GROUP BY reason ORDER BY reason",
+        )
+        .and_then(|mut s| s.query_map((lane.code(), first, last), |r| Ok((r.get(0)?, r.get(1)?)))?.collect())
+        .map_err(|e| open::error("counting holes of a stretch", e))
+}
+
 /// How many lines are holes, by reason.
 pub fn totals(tx: &ReadTx<'_>) -> Result<Vec<(String, i64)>> {
     tx.conn()

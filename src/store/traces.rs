@@ -61,6 +61,7 @@ pub const PLACES: &[PlaceRow] = &[
     place("results/", "store::traces", "answers to requests for access", "removed whole"),
     place("snapshots/", "store::traces", "as the database", "a copy that holds the person is removed"),
     place("damaged/", "store::traces", "as the database", "a copy that may hold the person keeps the erasure open"),
+    place("ballast", "upkeep::ballast", "", ""),
     place("lock", "store::open", "", ""),
     place("running*", "store::damage", "", ""),
     place("first-start*", "store::damage", "", ""),

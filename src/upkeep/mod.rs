@@ -15,6 +15,7 @@ use crate::domain::visit::VisitOptions;
 use crate::domain::withdrawal::Withdrawal;
 use crate::store::{Store, WriteTx, space};
 
+pub mod ballast;
 mod batches_old;
 mod choices;
 mod clock;
@@ -327,6 +328,11 @@ impl<'a> Round<'a> {
 
     fn whole(up: &'a Upkeep) -> Self {
         Round::of(up, None, u32::MAX)
+    }
+
+    /// Is this the thread's own round, and not one that a command asked for?
+    fn is_live(&self) -> bool {
+        self.stop.is_some()
     }
 
     /// May another step begin?

@@ -53,7 +53,7 @@ pub enum WhenFull {
 }
 
 /// How much of the disk may be used (contract 7).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuotaOptions {
     /// Bytes of database, outbox and spool together; none = the smaller of 10 GB and half the free space at first start.
@@ -63,6 +63,23 @@ pub struct QuotaOptions {
     pub keep_delivered: bool,
     /// What happens when the budget is used up.
     pub when_full: WhenFull,
+    /// Days that rows stay, for want of space, after every required target has acknowledged them: a receiver may lose what it
+    /// has, and ask for it again.
+    pub grace_days: u32,
+    /// Bytes of a file that is given up when the disk is really full, so that upkeep can work; 0 = none.
+    pub ballast_bytes: u64,
+}
+
+impl Default for QuotaOptions {
+    fn default() -> Self {
+        QuotaOptions {
+            disk_budget_bytes: None,
+            keep_delivered: false,
+            when_full: WhenFull::Refuse,
+            grace_days: 7,
+            ballast_bytes: 16_777_216,
+        }
+    }
 }
 
 /// How often care is taken, and how gently.

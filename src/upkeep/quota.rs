@@ -4,13 +4,15 @@
 
 use crate::base::error::Result;
 use crate::base::id::Seq;
+use crate::base::time::{DAY_MS, Millis};
 use crate::domain::event::Lane;
 use crate::domain::line::HoleReason;
 use crate::domain::visit::Visit;
-use crate::store::{events, meta, space};
+use crate::store::{events, grace, meta, space};
+use crate::upkeep::ballast::{self, Act};
 use crate::upkeep::options::{UpkeepOptions, WhenFull};
-use crate::upkeep::removal::{Delivered, Removal};
-use crate::upkeep::{OFTEN_SECONDS, Report, Round, loss, visits_old};
+use crate::upkeep::removal::{Delivered, Removal, slot};
+use crate::upkeep::{OFTEN_SECONDS, Report, Round, batches_old, loss, visits_old};
 
 /// From this percentage on rows are sealed early.
 pub const SEAL_EARLY: u8 = 70;
@@ -77,8 +79,36 @@ pub(in crate::upkeep) fn every_seconds(options: &UpkeepOptions, percent: u8) -> 
 }
 
 pub(in crate::upkeep) fn run(round: &Round<'_>) -> Result<Report> {
+    let done = levels(round);
+    if round.is_live() {
+        tend_ballast(round, done.as_ref().is_err_and(|error| error.code == "disk_full"));
+    }
+    done
+}
+
+/// The ballast is made, or gives way. That it cannot be made is no failure.
+fn tend_ballast(round: &Round<'_>, failed: bool) {
+    let dir = round.up.store().data_dir();
+    let wanted = round.up.plan().quota.ballast_bytes;
+    let tended = space::free_bytes(dir).and_then(|(free, total)| {
+        match ballast::decide(free, total, ballast::length(dir), wanted, failed) {
+            Act::Leave => Ok(()),
+            Act::Make => ballast::make(dir, wanted),
+            Act::Free => {
+                log::warn!("the disk is full: the ballast of {wanted} bytes gives way, so that upkeep can go on");
+                ballast::free(dir)
+            }
+        }
+    });
+    if let Err(error) = tended {
+        log::debug!("{error}");
+    }
+}
+
+fn levels(round: &Round<'_>) -> Result<Report> {
     let mut report = Report::default();
     let measured = measure(round)?;
+    note_delivered(round)?;
     let before = publish(round, measured);
     if before >= SEAL_EARLY {
         (round.up.hooks().kick_forward)();
@@ -127,7 +157,47 @@ fn measure(round: &Round<'_>) -> Result<Measure> {
             bytes
         }
     };
-    Ok(Measure { database, files: space::beside_bytes(store.data_dir())?, budget, disk_free, disk_total })
+    let files = space::beside_bytes(store.data_dir())?.saturating_sub(ballast::length(store.data_dir()));
+    Ok(Measure { database, files, budget, disk_free, disk_total })
+}
+
+/// Notes how far everything is delivered, once the day has changed or more has been delivered since.
+fn note_delivered(round: &Round<'_>) -> Result<()> {
+    let delivered = round.delivered()?;
+    let now = round.up.store().now();
+    let keep_ms = (i64::from(round.up.plan().quota.grace_days) + 2) * DAY_MS;
+    let mut due = Vec::new();
+    for lane in Lane::ALL {
+        let Some(upto) = delivered.required_upto(lane).filter(|upto| *upto > Seq(0)) else { continue };
+        if round.up.store().read(|tx| grace::newest(tx, lane))? != Some((now.day(), upto)) {
+            due.push((lane, upto));
+        }
+    }
+    if due.is_empty() {
+        return Ok(());
+    }
+    round.step(move |tx, _| {
+        for (lane, upto) in &due {
+            grace::note(tx, *lane, *upto, now)?;
+            grace::forget_before(tx, *lane, now.plus(-keep_ms))?;
+        }
+        Ok(())
+    })
+}
+
+/// What has been delivered for long enough to go.
+fn graced(round: &Round<'_>, delivered: Delivered) -> Result<Delivered> {
+    let days = i64::from(round.up.plan().quota.grace_days);
+    if days == 0 {
+        return Ok(delivered);
+    }
+    // a mark stands for all that was delivered by the end of its day
+    let until = round.up.store().now().plus(-(days + 1) * DAY_MS);
+    let mut upto = [Seq(0); 4];
+    for lane in Lane::ALL {
+        upto[slot(lane)] = round.up.store().read(|tx| grace::upto(tx, lane, until))?;
+    }
+    Ok(delivered.cut(upto))
 }
 
 /// The same files, with what the database holds now.
@@ -151,10 +221,11 @@ fn delivered(round: &Round<'_>, before: Measure) -> Result<i64> {
     let (mut after, mut sum, mut steps) = (Seq(0), 0, 0);
     while goes_on(round, before, DROP_DELIVERED, &mut steps)? {
         let (delivered, rows) = (round.delivered()?, round.rows());
-        let Some(end) = Lane::ALL.into_iter().filter_map(|lane| delivered.required_upto(lane)).max() else { break };
+        let old = graced(round, delivered)?;
+        let Some(end) = Lane::ALL.into_iter().filter_map(|lane| old.required_upto(lane)).max() else { break };
         let page = round.up.store().read(|tx| events::oldest(tx, after, rows))?;
         let Some(last) = page.last().map(|e| e.seq).filter(|_| after < end) else { break };
-        let due: Vec<_> = page.into_iter().filter(|e| delivered.holds(e.lane, e.seq)).collect();
+        let due: Vec<_> = page.into_iter().filter(|e| old.holds(e.lane, e.seq)).collect();
         if due.is_empty() {
             after = last;
             continue;
@@ -173,9 +244,14 @@ fn delivered(round: &Round<'_>, before: Measure) -> Result<i64> {
         }
     }
     if sum > 0 {
-        let delivered: Delivered = round.delivered()?;
+        let delivered: Delivered = graced(round, round.delivered()?)?;
         let told = |v: &Visit| v.snapshot_seq >= v.last_seq && delivered.holds(Lane::Visits, v.snapshot_seq);
         sum += visits_old::bare_visits(round, HoleReason::Quota, "quota_delivered", told)?;
+    }
+    // what is left for a target that is not required, and has not come for it, must not fill the disk: it is told of the gap
+    let optional = round.up.plan().targets.len() > round.up.plan().required.len();
+    if optional && goes_on(round, before, DROP_DELIVERED, &mut steps)? {
+        sum += batches_old::clear(round, Millis(i64::MAX))?;
     }
     Ok(sum)
 }

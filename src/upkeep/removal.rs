@@ -64,6 +64,12 @@ impl Delivered {
         self.required.map(|upto| upto[slot(lane)])
     }
 
+    /// The same, with what the required targets have cut at `upto`: only that may go for want of space.
+    pub(in crate::upkeep) fn cut(self, upto: [Seq; 4]) -> Delivered {
+        let cut = |have: [Seq; 4]| std::array::from_fn(|at| have[at].min(upto[at]));
+        Delivered { required: self.required.map(cut), ..self }
+    }
+
     fn awaited(&self, lane: Lane, seq: Seq) -> bool {
         self.required.is_some_and(|upto| seq > upto[slot(lane)])
     }

@@ -682,3 +682,10 @@ CREATE TABLE completeness (
   told_at        INTEGER NOT NULL,
   PRIMARY KEY (edge, lane)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE grace (
+  lane     INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
+  day_at   INTEGER NOT NULL,
+  upto_seq INTEGER NOT NULL,
+  PRIMARY KEY (lane, day_at)
+) STRICT, WITHOUT ROWID;

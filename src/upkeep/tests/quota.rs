@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::world::World;
 use crate::base::id::Seq;
-use crate::base::time::HOUR_MS;
+use crate::base::time::{DAY_MS, HOUR_MS};
 use crate::domain::event::Lane;
 use crate::domain::line::{HoleReason, LineKind};
 use crate::store::{holes, meta, visits};
 use crate::upkeep::options::WhenFull;
 use crate::upkeep::quota::first_budget;
-use crate::upkeep::{Hooks, Upkeep};
+use crate::upkeep::{Hooks, Stop, Upkeep, ballast};
 
 /// Settled care of a world whose budget is used to that percentage; tells how often forwarding was kicked.
 fn at_percent(world: &mut World, percent: u64) -> (Upkeep, Arc<AtomicU32>) {
@@ -143,4 +143,101 @@ fn while_events_are_refused_the_disk_is_looked_at_every_two_seconds() {
         let next = cares.iter().find(|care| care.what == "quota").unwrap().next_at.unwrap();
         assert_eq!(next.since(world.now()), seconds * 1_000, "at {percent} %");
     }
+}
+
+#[test]
+fn delivered_rows_stay_their_days_of_grace_and_no_longer() {
+    let mut world = World::new().with_target();
+    world.plan.quota.grace_days = 7;
+    world.visit("a", 4_000);
+    world.seal(Lane::Pages);
+    world.acknowledge(Lane::Pages);
+    world.visit("b", 1_000);
+    let (upkeep, _) = at_percent(&mut world, 97);
+    for day in 0..8 {
+        world.pass(if day == 0 { HOUR_MS } else { DAY_MS });
+        upkeep.run_once(true).unwrap();
+        assert_eq!(world.events(), 5_000, "day {day}: a receiver may still lose them");
+    }
+    world.pass(2 * DAY_MS);
+    upkeep.run_once(true).unwrap();
+    go(&world, &upkeep);
+    assert!((1_000..5_000).contains(&world.events()), "{}", world.events());
+    assert!(world.read(holes::totals).is_empty());
+}
+
+#[test]
+fn what_is_kept_for_a_target_that_never_comes_does_not_fill_the_disk_if_nobody_requires_it() {
+    let mut world = World::new().with_target();
+    world.plan.targets.push("gone".to_owned());
+    for n in 0..20 {
+        world.visit("a", 500);
+        world.seal(Lane::Pages);
+        if n == 18 {
+            world.acknowledge(Lane::Pages);
+        }
+    }
+    world.visit("a", 1);
+    world.seal(Lane::Pages);
+    world.acknowledge(Lane::Pages);
+    let (upkeep, _) = at_percent(&mut world, 2_000);
+    go(&world, &upkeep);
+    assert_eq!(world.events(), 0, "all of it was delivered where it must be");
+    let left: i64 = world.read(holes::totals).iter().map(|(_, n)| n).sum();
+    assert!(left <= 1, "{left} holes: nothing is kept in their place but for the newest batch");
+    let mut held = World::new().with_target();
+    held.plan.targets.push("gone".to_owned());
+    held.plan.required.push("gone".to_owned());
+    held.visit("a", 2_000);
+    held.seal(Lane::Pages);
+    held.acknowledge(Lane::Pages);
+    let (upkeep, _) = at_percent(&mut held, 97);
+    go(&held, &upkeep);
+    assert_eq!(held.events(), 2_000, "one that is required holds them");
+}
+
+#[test]
+fn the_file_shrinks_after_a_backlog_was_delivered() {
+    let world = World::new().with_target();
+    for _ in 0..6 {
+        world.visit("a", 5_000);
+    }
+    world.seal(Lane::Pages);
+    let file = || {
+        world.write(|tx| Ok(tx.last_seq()));
+        assert!(crate::store::space::empty_log(world.dir.path()).unwrap());
+        std::fs::metadata(world.dir.path().join("wayside.db")).unwrap().len()
+    };
+    let full = file();
+    world.acknowledge(Lane::Pages);
+    let mut world = world;
+    let (upkeep, _) = at_percent(&mut world, 300);
+    go(&world, &upkeep);
+    go(&world, &upkeep);
+    assert!(world.events() < 10_000 && world.store.pressure() < 85);
+    assert!(crate::store::space::empty_log(world.dir.path()).unwrap());
+    let left = std::fs::metadata(world.dir.path().join("wayside.db")).unwrap().len();
+    assert!(left * 2 < full, "{full} bytes before, {left} after");
+}
+
+#[test]
+fn the_ballast_is_made_by_the_thread_and_counts_in_no_budget() {
+    let mut world = World::new().with_target();
+    world.plan.quota.ballast_bytes = 3 << 20;
+    let upkeep = world.upkeep();
+    upkeep.run_once(true).unwrap();
+    assert_eq!(ballast::length(world.dir.path()), 0, "a command makes none");
+    let used = upkeep.status().unwrap().used_bytes;
+    let stop = Stop::new();
+    super::super::quota::run(&super::super::Round::live(&upkeep, &stop)).unwrap();
+    let status = upkeep.status().unwrap();
+    if status.disk_free_bytes / 9 > ballast::length(world.dir.path()) && ballast::length(world.dir.path()) > 0 {
+        assert_eq!(ballast::length(world.dir.path()), 3 << 20);
+    }
+    super::super::quota::run(&super::super::Round::live(&upkeep, &stop)).unwrap();
+    assert!(upkeep.status().unwrap().used_bytes < used + (1 << 20));
+    world.plan.quota.ballast_bytes = 0;
+    let upkeep = world.upkeep();
+    super::super::quota::run(&super::super::Round::live(&upkeep, &stop)).unwrap();
+    assert_eq!(ballast::length(world.dir.path()), 0, "not wanted any more");
 }
