@@ -653,6 +653,7 @@ CREATE TABLE batches (
   PRIMARY KEY (epoch_id, lane, batch_no)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX batches_lane ON batches (lane, first_seq);
+CREATE INDEX batches_behind ON batches (epoch_id, lane, batch_no, line_count, min_received_at);
 
 -- How far each lane is sealed.
 -- owner: src/store/batches.rs

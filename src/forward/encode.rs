@@ -212,7 +212,7 @@ pub(in crate::forward) fn walk(tx: &ReadTx<'_>, batch: &Batch, mut take: impl Fn
 pub struct Remaining {
     /// No row of this lane received before this is unsent.
     pub complete_until: Millis,
-    /// Rows of this lane not sent yet.
+    /// Rows of this lane not sent yet; where thousands are not even sealed, as many as there can be at the most.
     pub rows: i64,
 }
 
@@ -220,8 +220,7 @@ pub struct Remaining {
 pub fn remaining(tx: &ReadTx<'_>, batch: &Batch, now: Millis) -> Result<Remaining> {
     let (sealed, sealed_at) = batches::behind(tx, batch.epoch_id, batch.lane, batch.batch_no)?;
     let after = batches::sealed_upto(tx, batch.lane)?;
-    let open = Stretch { lane: batch.lane, after, upto: Seq(i64::MAX) };
-    let (waiting, waiting_at) = lines::waiting(tx, open, i64::MAX)?;
+    let (waiting, waiting_at) = lines::backlog(tx, batch.lane, after)?;
     let written = now.plus(-WRITTEN_AFTER_MS);
     let complete_until = sealed_at.into_iter().chain(waiting_at).chain([written]).min().unwrap_or(written);
     Ok(Remaining { complete_until, rows: sealed + waiting })

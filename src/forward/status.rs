@@ -10,7 +10,6 @@ use crate::forward::Forwarder;
 use crate::forward::run::next_in_lane;
 use crate::forward::target::Key;
 use crate::store::cursors::Cursor;
-use crate::store::lines::Stretch;
 use crate::store::{ReadTx, Store, attempts, batches, cursors, epochs, lines};
 
 /// How one lane stands at one target.
@@ -48,8 +47,7 @@ pub fn status(tx: &ReadTx<'_>, targets: &[String]) -> Result<Vec<LaneStatus>> {
     let mut out = Vec::new();
     for lane in Lane::ALL {
         let after = batches::sealed_upto(tx, lane)?;
-        let open = Stretch { lane, after, upto: Seq(i64::MAX) };
-        let (waiting_rows, waiting_at) = lines::waiting(tx, open, i64::MAX)?;
+        let (waiting_rows, waiting_at) = lines::backlog(tx, lane, after)?;
         let sealed_no = batches::newest(tx, current.id, lane)?.map_or(0, |batch| batch.batch_no);
         for target in targets {
             let cursor = cursors::get(tx, target, current.id, lane)?;

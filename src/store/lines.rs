@@ -22,6 +22,9 @@ mod around;
 
 use self::around::{Around, Visited};
 
+/// Waiting rows that are counted one by one.
+pub const COUNTED_MAX: i64 = 5_000;
+
 /// A line and the row of its birth epoch.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -229,6 +232,31 @@ pub fn waiting(tx: &ReadTx<'_>, stretch: Stretch, most: i64) -> Result<(i64, Opt
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_row((lane.code(), after, upto, most), |r| Ok((r.get(0)?, r.get(1)?))))
         .map_err(|e| open::error("counting what waits in a lane", e))
+}
+
+/// How many rows of a stretch may become lines. For whoever wants nothing else: half of what [`waiting`] takes.
+pub fn count(tx: &ReadTx<'_>, stretch: Stretch) -> Result<i64> {
+    let Stretch { lane, after, upto } = stretch;
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM events e WHERE {} AND e.seq > ?2 AND e.seq <= ?3) \
+         + (SELECT count(*) FROM frozen f WHERE f.lane = ?1 AND f.seq > ?2 AND f.seq <= ?3 AND f.exempt = 0) \
+         + (SELECT count(*) FROM again a JOIN events e ON e.seq = a.of_seq WHERE a.lane = ?1 AND e.exempt = 0 \
+         AND a.seq > ?2 AND a.seq <= ?3)",
+        of_lane(lane)
+    );
+    tx.conn()
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row((lane.code(), after, upto), |r| r.get(0)))
+        .map_err(|e| open::error("counting rows of a lane", e))
+}
+
+/// How many rows of a lane wait behind `after`, and when the first of them was received. Beyond [`COUNTED_MAX`] it is as
+/// many as there can be at the most, by their numbers: whoever asks at every batch of a long backlog must not look
+/// through all of it each time.
+pub fn backlog(tx: &ReadTx<'_>, lane: Lane, after: Seq) -> Result<(i64, Option<Millis>)> {
+    let (rows, first) = waiting(tx, Stretch { lane, after, upto: Seq(i64::MAX) }, COUNTED_MAX)?;
+    let most = if rows < COUNTED_MAX { rows } else { rows.max(newest_seq(tx)?.0 - after.0) };
+    Ok((most, first))
 }
 
 /// When the first row of a stretch was received; `None` where the stretch is empty.
