@@ -27,6 +27,7 @@ mod carried;
 mod files;
 mod findings;
 mod numbers;
+mod pushes;
 mod read;
 mod relay;
 mod sites;
@@ -277,6 +278,11 @@ impl Config {
         config.ingest_token_files = config.ingest_token_files.iter().map(shown).collect();
         for target in &mut config.targets {
             target.path = shown(&target.path);
+            for file in
+                [&mut target.token_file, &mut target.ca_file, &mut target.client_cert_file, &mut target.client_key_file]
+            {
+                *file = file.as_ref().map(shown);
+            }
         }
         toml::to_string(&config).unwrap_or_else(|e| format!("# this configuration has no TOML form: {e}\n"))
     }

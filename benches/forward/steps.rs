@@ -52,7 +52,8 @@ fn timed<T>(sum: &mut u64, step: impl FnOnce() -> T) -> Result<T> {
 
 /// All rows of a data directory through every step; by lane, and together last.
 pub fn run(data_dir: &Path, level: u32) -> Result<Vec<(&'static str, Steps)>> {
-    let store = Store::open(&StoreOptions { read_ms_max: 3_600_000, ..StoreOptions::at(data_dir) }, Arc::new(SystemClock))?;
+    let store =
+        Store::open(&StoreOptions { read_ms_max: 3_600_000, ..StoreOptions::at(data_dir) }, Arc::new(SystemClock))?;
     let rules = SealRules::new(&ForwardOptions::default(), "bench");
     let options = TargetOptions { path: "bench-outbox".into(), ..TargetOptions::default() };
     let target = Dir::new(data_dir, &options);

@@ -179,6 +179,12 @@ pub fn zone_known(zone: &str) -> bool {
     jiff::tz::TimeZone::get(zone).is_ok()
 }
 
+/// Parses the date of an HTTP header: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
+pub fn parse_http_date(text: &str) -> Option<Millis> {
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    Millis::checked(at.as_millisecond())
+}
+
 /// Parses Apache's `17/May/2015:10:05:03 +0000`.
 pub fn parse_clf(text: &str) -> Option<Millis> {
     let zoned = jiff::Zoned::strptime("%d/%b/%Y:%H:%M:%S %z", text).ok()?;

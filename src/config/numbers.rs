@@ -55,6 +55,9 @@ pub(super) fn rows(config: &Config) -> Vec<Row> {
     }
     for (n, target) in config.targets.iter().enumerate() {
         rows.push((format!("target[{n}].keep_days"), target.keep_days.into(), 1, DAYS_MAX));
+        rows.push((format!("target[{n}].connect_seconds"), target.connect_seconds.into(), 1, 600));
+        // a receiver answers after its disk has the batch: less would send again what is just being written
+        rows.push((format!("target[{n}].answer_seconds"), target.answer_seconds.into(), 31, 3_600));
         rows.push((format!("target[{n}].keep_bytes"), target.keep_bytes, MIB, 1_024 * TIB));
         rows.push((format!("target[{n}].bytes_per_second"), target.bytes_per_second, 0, TIB));
     }

@@ -69,7 +69,17 @@ pub(super) fn fullest() -> Config {
         quota: QuotaOptions { disk_budget_bytes: Some(10_000_000_000), ..QuotaOptions::default() },
         subject: SubjectOptions { assertion_key_file: Some("assertion.key".into()), ..SubjectOptions::default() },
         sites: vec![SiteOptions { purposes: vec![purpose], ..SiteOptions::builtin() }],
-        targets: vec![TargetOptions { recipient_name: Some("Example Ltd".to_owned()), ..TargetOptions::default() }],
+        targets: vec![TargetOptions {
+            url: Some("https://centre.example".to_owned()),
+            token_file: Some("token".into()),
+            ca_file: Some("ca.pem".into()),
+            client_cert_file: Some("client.pem".into()),
+            client_key_file: Some("client.key".into()),
+            proxy: Some("http://proxy.example:3128".to_owned()),
+            receiver_key: Some("00".repeat(32)),
+            recipient_name: Some("Example Ltd".to_owned()),
+            ..TargetOptions::default()
+        }],
         ..Config::default()
     }
 }

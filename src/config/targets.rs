@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::base::time;
 use crate::config::findings::Findings;
-use crate::config::{Config, Severity, carried};
+use crate::config::{Config, Severity, carried, pushes};
 use crate::forward::options::{Recipient, TargetKind, TargetOptions};
 use crate::forward::schedule::Window;
 
@@ -18,6 +18,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     for (n, target) in config.targets.iter().enumerate() {
         let at = format!("target[{n}]");
         name(config, n, target, &at, findings);
+        pushes::check(target, &at, findings);
         recipient(target, &at, findings);
         times(target, &at, findings);
         if target.kind == TargetKind::Carry {

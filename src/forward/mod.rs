@@ -17,11 +17,13 @@ use crate::store::limits::Limit;
 use crate::store::{Reading, Store, limits};
 
 pub mod carry;
+pub mod client;
 pub mod dir;
 pub mod encode;
 pub mod expire;
 pub mod fork;
 pub mod handshake;
+pub mod http;
 pub mod inspect;
 pub mod options;
 pub mod pace;
@@ -42,6 +44,7 @@ pub mod traces;
 pub mod verify;
 
 use self::dir::Dir;
+use self::http::Http;
 use self::options::{ForwardOptions, TargetKind, TargetOptions};
 use self::pace::{Limits, Pace};
 use self::parts::Parts;
@@ -328,6 +331,7 @@ fn opened(data_dir: &Path, targets: &[TargetOptions]) -> Vec<Box<dyn Target>> {
     let open = |target: &TargetOptions| -> Option<Box<dyn Target>> {
         match target.kind {
             TargetKind::Dir => Some(Box::new(Dir::new(data_dir, target))),
+            TargetKind::Http => Some(Box::new(Http::new(target))),
             TargetKind::Carry | TargetKind::Pull => None,
         }
     };

@@ -43,6 +43,8 @@ pub enum TargetKind {
     Dir,
     /// A named cursor: a job comes and takes batches (`GET /v1/batches`); nothing is put to it.
     Pull,
+    /// Pushed over HTTP to a receiver, another wayside for one.
+    Http,
     /// Files on a stick, written by `wayside carry out`; nothing is put to it by itself.
     Carry,
 }
@@ -95,9 +97,33 @@ pub struct TargetOptions {
     /// `none`, where files of a `carry` target are to be readable by whoever finds the stick.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<Encryption>,
-    /// The receiver's public key, 64 hex digits: only acknowledgements it signed are believed.
+    /// The base address of an `http` target, for example `https://centre.example`; batches go below `/v1/batches/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// File with the token that an `http` target is shown; read anew for each request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the authorities that may have signed its certificate; none = those this system trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of the certificate that an `http` target is shown, with its chain; none = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert_file: Option<PathBuf>,
+    /// PEM file of that certificate's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_key_file: Option<PathBuf>,
+    /// Proxy on the way to it; none = what the environment names (`https_proxy`, `no_proxy`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// Public key an `http` or `carry` target signs its acknowledgements with, 64 hex digits; with it, no other counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receiver_key: Option<String>,
+    /// Send in clear to another machine too.
+    pub plain: bool,
+    /// Seconds until a connection to it stands.
+    pub connect_seconds: u32,
+    /// Seconds until its answer has come, once a batch has left.
+    pub answer_seconds: u32,
     /// Whose hands it is in.
     pub recipient: Recipient,
     /// The recipient as the notice names it; needed for a processor or third party.
@@ -127,7 +153,16 @@ impl Default for TargetOptions {
             path: PathBuf::from("outbox"),
             encrypt_to: None,
             encrypt: None,
+            url: None,
+            token_file: None,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            proxy: None,
             receiver_key: None,
+            plain: false,
+            connect_seconds: 10,
+            answer_seconds: 60,
             recipient: Recipient::Own,
             recipient_name: None,
             personal: PersonalFields::Exclude,

@@ -100,6 +100,7 @@ impl Forwarder {
         let (name, bytes_max) = (target.name(), limit.map_or(u64::MAX, |limit| limit.body_bytes));
         let piece = self.parts.next(name, key, rendered, bytes_max, self.gzip_level);
         let parcel = Parcel { part: piece.as_ref().map(Piece::part), ..Parcel::whole(key, rendered, again) };
+        self.pace(target).spend(parcel.body().len(), (self.uptime_ms)());
         let put = target.put(&parcel).map_err(|mut setback| {
             if matches!(setback.says, Some(Says::TooLarge { .. })) {
                 setback.body = parcel.body().to_vec();

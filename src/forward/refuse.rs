@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::base::error::{Error, Result};
 use crate::base::gzip;
 use crate::base::id::Seq;
+use crate::base::time::Millis;
 use crate::domain::alarm;
 use crate::domain::batch::Batch;
 use crate::forward::encode::{self, Order, Rendered};
@@ -21,7 +22,7 @@ use crate::forward::tell::about;
 use crate::forward::{Forwarder, inspect};
 use crate::store::limits::Limit;
 use crate::store::refused::{self, Why};
-use crate::store::{ReadTx, alarms, attempts, batches, limits};
+use crate::store::{ReadTx, alarms, attempts, batches, limits, meta};
 
 /// So many lines in a row are refused at the most (spec/delivery 3.3).
 const IN_A_ROW_MAX: usize = 100;
@@ -31,6 +32,8 @@ const FEW: usize = 3;
 const QUESTIONS_MAX: usize = 200;
 /// Part of a limit that later batches use, in tenths: lines do not all shrink alike.
 const ROOM_TENTHS: u64 = 8;
+/// A clock that says less is wrong: this program is younger.
+const NEVER_BEFORE: Millis = Millis(1_767_225_600_000);
 /// What to do about a batch that a receiver does not take as it is.
 const HELD_REMEDY: &str = "ask who runs the receiver; the lane waits and is looked at again by itself";
 /// Lines of a batch are never sealed shorter than this for a target's sake, bytes.
@@ -97,11 +100,28 @@ struct Seen {
 impl Forwarder {
     /// Learns from what a target said of a batch. Errors: `Busy`, `Storage`.
     pub(in crate::forward) fn heed(&self, target: &dyn Target, due: &Due, setback: Setback) -> Result<Heeded> {
+        let setback = Setback { error: self.in_time(setback.error)?, ..setback };
         match setback.says.clone() {
             Some(Says::TooLarge { bytes_max }) => self.too_large(target, due, bytes_max, setback),
             Some(Says::BadRows { seqs }) => self.bad_rows(target, due, seqs, setback),
             _ => Ok(Heeded::Stands(setback)),
         }
+    }
+
+    /// A certificate that is not valid now: its own fault, or that of a clock which is behind what is known here. Any other
+    /// error is left as it is.
+    pub(in crate::forward) fn in_time(&self, error: Error) -> Result<Error> {
+        if error.code != "tls_time" {
+            return Ok(error);
+        }
+        let known = self.store.read(|tx| meta::newest_at(tx))?.max(NEVER_BEFORE);
+        let (now, what) = (self.clock.now(), error.what);
+        Ok(match now < known {
+            true => Error::config(format!("{what}; this machine's clock says {now}, and it was {known} already"))
+                .code(alarm::CLOCK)
+                .remedy("set this machine's clock"),
+            false => Error::config(what).code(alarm::TLS).remedy("renew the certificate, or set this machine's clock"),
+        })
     }
 
     /// The batch as it would go now; nothing of this leaves.
@@ -263,7 +283,10 @@ impl Forwarder {
         let gz = gzip::compress(&text.get(stretch.clone()).unwrap_or_default().concat(), self.gzip_level);
         let judged = match gz.len() as u64 > limit && stretch.len() > 1 {
             true => Ok(Judged::Bad(Vec::new())), // too long to ask: its halves are not
-            false => target.judge(due.key(), &seen.rendered, &gz),
+            false => {
+                self.pace(target).spend(gz.len(), (self.uptime_ms)());
+                target.judge(due.key(), &seen.rendered, &gz)
+            }
         };
         let word = judged.as_ref().map_or_else(|setback| setback.error.code, |_| "judged");
         self.store.pen().call(move |tx| attempts::end(tx, attempt_id, word, 0))?;

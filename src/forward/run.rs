@@ -3,14 +3,14 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::id::random_below;
-use crate::base::time::{HOUR_MS, Millis};
+use crate::base::time::Millis;
 use crate::domain::alarm;
 use crate::domain::batch::Batch;
 use crate::domain::event::Lane;
 use crate::forward::encode::{self, Order};
 use crate::forward::pace::{Leave, Pace};
 use crate::forward::refuse::Heeded;
-use crate::forward::retry::{Verdict, wait_asked_ms};
+use crate::forward::retry::{Verdict, WAIT_MS_MAX, wait_asked_ms};
 use crate::forward::schedule::Trouble;
 use crate::forward::target::{Key, Landed, Put, Setback, Target};
 use crate::forward::tell::{self, Told};
@@ -21,8 +21,6 @@ use crate::store::{ReadTx, attempts, batches, cursors, epochs, limits, refused};
 
 /// Steps of the random fraction.
 const JITTER_STEPS: u64 = 1 << 20;
-/// Longest any wait is meant to last, ms.
-const WAIT_MS_MAX: i64 = HOUR_MS;
 
 /// A random fraction in 0..1.
 #[allow(clippy::cast_precision_loss)] // 20 bits
@@ -151,7 +149,10 @@ impl Forwarder {
             match self.shake(target) {
                 Ok(true) => heads = self.store.read(|tx| self::heads(tx, target.name()))?,
                 Ok(false) => {}
-                Err(error) => return self.unmet(target, heads.first(), &error, report).map(|()| None),
+                Err(error) => {
+                    let error = self.in_time(error)?;
+                    return self.unmet(target, heads.first(), &error, report).map(|()| None);
+                }
             }
             self.pace(target).meet();
         }
@@ -171,6 +172,7 @@ impl Forwarder {
         if let Some(due) = due {
             let (name, text) = (target.name().to_owned(), format!("{code}: {what}"));
             let (epoch_id, lane, own) = (due.epoch.id, due.batch.lane, code == alarm::FORK);
+            let told = Told::of(error, verdict);
             wait_ms = self.store.pen().call(move |tx| {
                 let before = cursors::get(tx, &name, epoch_id, lane)?;
                 let failures = before.failures + 1;
@@ -178,6 +180,7 @@ impl Forwarder {
                 if !own {
                     let (next_at, last_error) = (tx.now().plus(wait_ms), Some(text.clone()));
                     cursors::put(tx, &name, epoch_id, lane, &Cursor { failures, next_at, last_error, ..before })?;
+                    tell::failed(tx, &name, lane, &told)?;
                 }
                 Ok(wait_ms)
             })?;
@@ -279,7 +282,6 @@ impl Forwarder {
             Ok((encode::render(tx, batch, &order)?, limits::get(tx, name, at)?))
         })?;
         let rendered = rendered.compress(self.gzip_level);
-        self.pace(target).spend(rendered.gz.len(), (self.uptime_ms)());
         let put = self.put(target, due.key(), (&rendered, again), limit)?;
         Ok((put, rendered.holes))
     }

@@ -300,3 +300,41 @@ fn check_finds_lines_by_the_text_it_is_given() {
     assert_eq!(found(&config.check(None)), [(Severity::Error, None, "log")]);
     assert_eq!(found(&config.check(Some("\nlog = \"loud\""))), [(Severity::Error, Some(2), "log")]);
 }
+
+#[test]
+fn a_target_that_is_pushed_to_is_looked_at_before_anything_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "abc\n").unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode;
+    std::fs::set_permissions(&token, private(0o600)).unwrap();
+    let key = dir.path().join("client.key");
+    std::fs::copy(tls("client.key"), &key).unwrap();
+    std::fs::set_permissions(&key, private(0o600)).unwrap();
+    let target = |rest: String| format!("[[target]]\nkind = \"http\"\n{rest}");
+    let there =
+        |more: String| target(format!("url = \"https://centre.example\"\nca_file = {:?}\n{more}", tls("ca.pem")));
+    let pair = format!("client_cert_file = {:?}\nclient_key_file = {key:?}\n", tls("client.pem"));
+    assert_eq!(seen(&there(format!("token_file = {token:?}\n{pair}receiver_key = \"{}\"", "0a".repeat(32)))), []);
+    one(&target(String::new()), Severity::Error, 1, "target[0].url");
+    for url in ["centre.example", "ftp://centre.example", "http://centre.example", "https://", ""] {
+        error(&target(format!("url = {url:?}")), 3, "target[0].url");
+    }
+    assert_eq!(seen(&target("url = \"http://127.0.0.1:8787\"".to_owned())), [], "this machine");
+    assert_eq!(seen(&target("url = \"http://centre.example\"\nplain = true".to_owned())), [], "told to");
+    error(&target(format!("url = \"https://centre.example\"\nca_file = {token:?}")), 4, "target[0].ca_file");
+    error(&there("token_file = \"nowhere\"".to_owned()), 5, "target[0].token_file");
+    error(&there("proxy = \"://\"".to_owned()), 5, "target[0].proxy");
+    error(&there("receiver_key = \"abc\"".to_owned()), 5, "target[0].receiver_key");
+    error(&there("answer_seconds = 30".to_owned()), 5, "target[0].answer_seconds");
+    error(&there(format!("client_cert_file = {:?}", tls("client.pem"))), 5, "target[0].client_cert_file");
+    let mixed = format!("client_key_file = {key:?}\nclient_cert_file = {:?}", tls("server.pem"));
+    error(&there(mixed), 6, "target[0].client_cert_file");
+    std::fs::set_permissions(&token, private(0o644)).unwrap();
+    warning(&there(format!("token_file = {token:?}")), 5, "target[0].token_file");
+    warning("[[target]]\nurl = \"https://centre.example\"", 2, "target[0].url");
+}
+
+fn tls(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/tls")).join(name)
+}

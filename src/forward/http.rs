@@ -1,0 +1,213 @@
+//! The `http` target: batches pushed to a receiver, each by one `PUT` under its key, with its manifest beside it.
+//! Must never follow a redirect, take half an answer for one, or keep anything of what it sent.
+//! Invariant: a batch counts as there only when the receiver said so of this very digest, and where a receiver's key is
+//! known, when it signed that.
+
+pub mod answer;
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::gzip;
+use crate::base::id::EdgeId;
+use crate::base::text::unhex;
+use crate::domain::batch::SealedPart;
+use crate::domain::delivery::{MANIFEST_HEADER, Watermark, Watermarks};
+use crate::forward::client::{Client, ClientOptions};
+use crate::forward::encode::Rendered;
+use crate::forward::http::answer::{About, Heard};
+use crate::forward::options::{Recipient, TargetOptions};
+use crate::forward::target::{Judged, Key, Parcel, Put, Setback, Target};
+
+/// Longest body of an answer that is read, bytes.
+pub const ANSWER_BYTES_MAX: usize = 65_536;
+/// The same of the answer that tells how far a receiver is: it names every epoch and lane.
+const WATERMARKS_BYTES_MAX: usize = 1 << 20;
+/// A body this long is announced first when it is put again: a receiver that refuses it unread says so before it leaves.
+const ANNOUNCED_BYTES_MIN: usize = 65_536;
+/// Longest a look may take whether anybody is there.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// A receiver that batches are pushed to.
+#[derive(Debug)]
+pub struct Http {
+    name: String,
+    recipient: Recipient,
+    url: String,
+    client: ClientOptions,
+    receiver_key: Option<String>,
+    /// Made when it is first needed, and anew after trouble with certificates: their files may have been renewed.
+    open: Mutex<Option<Client>>,
+    /// It is known to answer questions about lines without keeping them.
+    judges: AtomicBool,
+}
+
+/// How the client of a target is to be opened.
+pub fn client_options(options: &TargetOptions) -> ClientOptions {
+    let pair = |cert: &Option<PathBuf>, key: &Option<PathBuf>| Some((cert.clone()?, key.clone()?));
+    ClientOptions {
+        ca_file: options.ca_file.clone(),
+        client_cert: pair(&options.client_cert_file, &options.client_key_file),
+        proxy: options.proxy.clone(),
+        token_file: options.token_file.clone(),
+        connect_ms: u64::from(options.connect_seconds) * 1_000,
+        answer_ms: u64::from(options.answer_seconds) * 1_000,
+        clear: options.plain,
+    }
+}
+
+impl Http {
+    /// The target of these options. Nothing is opened before the first attempt.
+    pub fn new(options: &TargetOptions) -> Self {
+        Http {
+            name: options.name.clone(),
+            recipient: options.recipient,
+            url: options.url.clone().unwrap_or_default(),
+            client: client_options(options),
+            receiver_key: options.receiver_key.clone(),
+            open: Mutex::new(None),
+            judges: AtomicBool::new(false),
+        }
+    }
+
+    fn client(&self) -> Result<Client> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = &*open {
+            return Ok(client.clone());
+        }
+        Ok(open.insert(Client::open(&self.url, &self.client)?).clone())
+    }
+
+    /// One request and its whole answer.
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+        most: usize,
+    ) -> Result<Heard> {
+        let wait_ms = i64::try_from(self.client.answer_ms).unwrap_or(i64::MAX);
+        let asked = self.client().and_then(|client| client.send(method, path, headers, body)).and_then(|answer| {
+            let header = |name: &str| answer.header(name).map(str::to_owned);
+            let (status, retry_after, date) = (answer.status, header("retry-after"), header("date"));
+            Ok(Heard { status, retry_after, date, body: answer.short(most, wait_ms)? })
+        });
+        asked.map_err(|error| {
+            if error.kind == Kind::Config {
+                *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            error.context(format_args!("{method} to {}", self.name))
+        })
+    }
+
+    /// Puts a body under a key, or asks about it where `path` says so.
+    fn send(&self, path: &str, rendered: &Rendered, gz: &[u8], again: bool) -> Result<Heard> {
+        let manifest = serde_json::to_string(&rendered.manifest).expect("invariant: a manifest has string keys");
+        let mut headers = vec![
+            ("content-type", "application/x-ndjson"),
+            ("content-encoding", "gzip"),
+            (MANIFEST_HEADER, manifest.as_str()),
+        ];
+        if again && gz.len() >= ANNOUNCED_BYTES_MIN {
+            headers.push(("expect", "100-continue"));
+        }
+        self.ask("PUT", path, &headers, Some(gz), ANSWER_BYTES_MAX)
+    }
+
+    fn key(&self) -> Result<Option<[u8; 32]>> {
+        self.receiver_key.as_deref().map(unhex::<32>).transpose().map_err(|e| {
+            Error::config(format!("receiver_key of {}: {e}", self.name)).code("bad_ack").remedy("write 64 hex digits")
+        })
+    }
+}
+
+/// `/v1/batches/<key>`, of a part with `.<k>-of-<n>`.
+fn path(parcel: &Parcel<'_>) -> String {
+    match parcel.part {
+        None => format!("/v1/batches/{}", parcel.key),
+        Some(part) => format!("/v1/batches/{}.{}-of-{}", parcel.key, part.k, part.n),
+    }
+}
+
+impl Target for Http {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn recipient(&self) -> Recipient {
+        self.recipient
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn put(&self, parcel: &Parcel<'_>) -> Result<Put, Setback> {
+        let sealed: SealedPart = serde_json::from_str(&parcel.rendered.manifest.sealed).map_err(|e| {
+            Error::storage("a rendered batch's signed part does not parse").code("damaged_batch").source(e)
+        })?;
+        let receiver_key = self.key()?;
+        let about = About { target: &self.name, sealed: &sealed, receiver_key, more: parcel.part.map(|p| p.k < p.n) };
+        let heard = self.send(&path(parcel), parcel.rendered, parcel.body(), parcel.again)?;
+        answer::put(&about, &heard)
+    }
+
+    fn judge(&self, key: Key, rendered: &Rendered, gz: &[u8]) -> Result<Judged, Setback> {
+        let path = format!("/v1/batches/{key}?validate=1");
+        if !self.judges.load(Ordering::Relaxed) {
+            // somebody who does not know the question would keep some lines as if they were the batch: no lines first
+            if self.send(&path, rendered, &gzip::compress(&[], 1), false)?.status != 204 {
+                return Ok(Judged::Unknown);
+            }
+            self.judges.store(true, Ordering::Relaxed);
+        }
+        answer::judged(&self.name, &self.send(&path, rendered, gz, false)?)
+    }
+
+    fn watermarks(&self, edge: EdgeId) -> Result<Option<Vec<Watermark>>> {
+        let heard = self.ask("GET", &format!("/v1/watermarks/{edge}"), &[], None, WATERMARKS_BYTES_MAX)?;
+        match heard.status {
+            404 | 405 | 501 => return Ok(None),
+            200 => {}
+            _ => return Err(answer::refusal(&self.name, &heard).error),
+        }
+        let bad = |what: String| {
+            Error::new(Kind::Upstream, "bad_answer", format!("{} does not say how far it is: {what}", self.name))
+        };
+        let told: Watermarks = serde_json::from_slice(&heard.body).map_err(|e| bad(e.to_string()))?;
+        if told.edge != edge.to_string() {
+            return Err(bad(format!("it tells of the edge {:?}", told.edge)));
+        }
+        Ok(Some(told.watermarks))
+    }
+
+    fn probe(&self) -> Result<()> {
+        let far = self.client.proxy.as_deref().unwrap_or(&self.url);
+        let bare = far.split_once("://").map_or(far, |(_, rest)| rest);
+        let authority = bare.split(['/', '?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+        let port = match authority.rsplit_once(':') {
+            Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => None,
+            _ if far.starts_with("https:") => Some(443),
+            _ => Some(80),
+        };
+        let place = port.map_or_else(|| authority.to_owned(), |port| format!("{authority}:{port}"));
+        let nobody = |code, what: String| Error::new(Kind::Upstream, code, format!("{place}: {what}"));
+        let found = place.to_socket_addrs().map_err(|e| nobody("dns", e.to_string()))?;
+        let mut trouble = nobody("dns", "no address".to_owned());
+        for address in found {
+            match TcpStream::connect_timeout(&address, PROBE) {
+                Ok(_) => return Ok(()),
+                Err(e) => trouble = nobody("unreachable", e.to_string()),
+            }
+        }
+        Err(trouble)
+    }
+}
+
+#[cfg(test)]
+mod tests;
