@@ -282,7 +282,9 @@ fn taken_in(tx: &WriteTx<'_>, name: &str, (origin, lane): (&str, Lane), acks: &[
     let mut held = BTreeSet::new();
     for ack in acks.iter().filter(|ack| ack.batch_no > before.acked_no) {
         match batches::get(tx, epoch.id, lane, ack.batch_no)? {
-            Some(batch) if hex(&batch.digest) == ack.digest => drop(held.insert(ack.batch_no)),
+            Some(batch) if hex(&batch.digest) == ack.digest => {
+                held.insert(ack.batch_no);
+            }
             Some(_) => {
                 done.forked = true;
                 done.refused.push(format!(

@@ -1,4 +1,5 @@
 //! What befalls sticks: interrupted copies, full and changed ones, those of others, acknowledgements that lie.
+//! Must never touch a real stick. Invariant: whatever befalls it, what is sound is taken, and the rest is told with its reason.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! A stick's journey when all goes well: out, in, and back; several edges, several sticks, withdrawals on the way.
+//! Must never count an event twice. Invariant: what is carried is what was sealed, but for what may no longer leave.
 
 use crate::domain::consent::Action;
 use crate::domain::event::Lane;

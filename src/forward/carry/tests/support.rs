@@ -1,4 +1,5 @@
 //! An edge, a receiver and a stick for the tests of carrying.
+//! Must never hold a rule of carrying. Invariant: edges and receivers here are real ones, but for the daemon between.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
