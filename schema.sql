@@ -992,6 +992,7 @@ CREATE TABLE received (
   UNIQUE (stream_id, batch_no)
 ) STRICT;
 CREATE INDEX received_held ON received (received_at) WHERE held = 1;
+CREATE INDEX received_stream ON received (stream_id, received_no);
 
 -- Two batches under one key: what lies here, and what was refused. Until it is resolved the epoch is on hold.
 -- owner: src/store/clashes.rs
@@ -1047,7 +1048,7 @@ CREATE TABLE unswept (
   bound_seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- How far each target has what was received of other edges.
+-- How far each target has what was received of other edges: places in the order of arrival (`received_no`).
 -- owner: src/store/onward.rs
 -- retention: while the target is configured
 -- personal: no
@@ -1078,6 +1079,7 @@ CREATE TABLE onward_attempts (
   outcome    TEXT,
   hole_count INTEGER
 ) STRICT;
+CREATE INDEX onward_attempts_batch ON onward_attempts (stream_id, batch_no);
 
 -- Until when everything of an edge's lane has come, as its newest batch says, and how many batches are missing between.
 -- owner: src/store/completeness.rs

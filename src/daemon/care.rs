@@ -18,6 +18,7 @@ use crate::domain::withdrawal::Withdrawal;
 use crate::erasure::Erasure;
 use crate::forward::pull::Pull;
 use crate::forward::relay::Relay;
+use crate::forward::relay::traces::RelayTraces;
 use crate::forward::status::LaneStatus;
 use crate::forward::traces::OutboxTraces;
 use crate::forward::{Forwarder, Report};
@@ -66,10 +67,11 @@ fn plan(config: &Config, seats: &[Seat]) -> Plan {
 }
 
 /// Everybody who owns files that can hold a person (`store::traces::PLACES`).
-fn owners(store: &Store, ingest: &Arc<Ingest>, forwarder: &Arc<Forwarder>) -> Vec<Arc<dyn Traces>> {
+fn owners(store: &Store, ingest: &Arc<Ingest>, forwarder: &Arc<Forwarder>, relay: &Arc<Relay>) -> Vec<Arc<dyn Traces>> {
     vec![
         Arc::new(SpoolTraces(Arc::clone(ingest))),
         Arc::new(OutboxTraces(Arc::clone(forwarder))),
+        Arc::new(RelayTraces(Arc::clone(relay))),
         Arc::new(Copies::of(store.data_dir())),
         Arc::new(Answers::of(store.data_dir())),
     ]
@@ -79,18 +81,27 @@ impl Care {
     /// Composes it.
     pub fn new(config: &Config, store: Arc<Store>, ingest: Arc<Ingest>, clock: Arc<dyn Clock>) -> Self {
         let spool = &config.ingest.spool;
-        let forwarder = Arc::new(Forwarder::new(
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            &config.forward,
-            &config.targets,
-            &config.edge.label,
-        ));
         let relay = Arc::new(Relay::new(Arc::clone(&store), &config.relay));
+        let forwarder = Arc::new(
+            Forwarder::new(
+                Arc::clone(&store),
+                Arc::clone(&clock),
+                &config.forward,
+                &config.targets,
+                &config.edge.label,
+            )
+            .with_relay(Arc::clone(&relay)),
+        );
+        let woken = Arc::downgrade(&forwarder);
+        relay.tell(Box::new(move |_| {
+            if let Some(forwarder) = woken.upgrade() {
+                forwarder.kick();
+            }
+        }));
         let seats = ingest.seats().to_vec();
         let kicked = Arc::clone(&forwarder);
-        let ageing = Arc::clone(&forwarder);
-        let (owners, targets) = (owners(&store, &ingest, &forwarder), forwarder.target_names());
+        let (ageing, releasing) = (Arc::clone(&forwarder), Arc::clone(&relay));
+        let (owners, targets) = (owners(&store, &ingest, &forwarder, &relay), forwarder.target_names());
         let erase = config.erase.clone();
         let decisions = Arc::new(move |tx: &WriteTx<'_>, subject, limit| take_away(tx, subject, &erase, limit));
         let erasure = Arc::new(Erasure::new(Arc::clone(&store), owners, targets, decisions));
@@ -103,7 +114,10 @@ impl Care {
                 Ok((u64::try_from(report.rows).unwrap_or(0), report.waiting.join("; ")))
             }),
             kick_forward: Arc::new(move || kicked.kick()),
-            expire_files: Arc::new(move |now| ageing.expire_by_age(now)),
+            expire_files: Arc::new(move |now| {
+                releasing.release(now)?;
+                ageing.expire_by_age(now)
+            }),
             ledger_fault: Arc::new(move || {
                 let found = verify::beside(&ledger_dir, LEDGER_READ_MS_MAX, None, &mut |_, _| ())?;
                 Ok(found.faults.first().map(|fault| format!("entry {}: {}", fault.ledger_no, fault.what)))
@@ -160,6 +174,10 @@ impl Care {
             let care = Arc::clone(self);
             threads.push(spawn("pull", move || care.pull.live())?);
         }
+        if self.relay.on().is_ok() {
+            let care = Arc::clone(self);
+            threads.push(spawn("relay", move || care.relay.live())?);
+        }
         let care = Arc::clone(self);
         threads.push(spawn("forward", move || {
             if let Err(error) = care.forwarder.live() {
@@ -173,6 +191,7 @@ impl Care {
     pub fn stop(&self, threads: Threads) {
         self.stop.set();
         self.forwarder.stop();
+        self.relay.stop();
         for thread in threads.0 {
             if thread.join().is_err() {
                 log::error!("a thread had panicked");

@@ -49,6 +49,7 @@ use self::options::{ForwardOptions, TargetKind, TargetOptions};
 use self::pace::{Limits, Pace};
 use self::parts::Parts;
 use self::reconcile::Reconciled;
+use self::relay::Relay;
 use self::seal::{SealRules, Sealed};
 use self::target::{Key, Landed, Target};
 use self::verify::{Looking, Only, Progress, Snapshots, Verified};
@@ -77,6 +78,7 @@ pub struct Forwarder {
     parts: Parts,
     /// What was being voided when the process before this one ended has been seen to.
     resumed: AtomicBool,
+    relay: Option<Arc<Relay>>,
 }
 
 /// A batch that reached a target.
@@ -187,6 +189,7 @@ impl Forwarder {
             uptime_ms: Arc::new(monotonic_ms),
             parts: Parts::default(),
             resumed: AtomicBool::new(false),
+            relay: None,
         }
     }
 
@@ -197,6 +200,11 @@ impl Forwarder {
             self.resumed.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// The same, passing on what a relay received to the targets it names.
+    pub fn with_relay(self, relay: Arc<Relay>) -> Self {
+        Forwarder { relay: Some(relay), ..self }
     }
 
     /// How a target is doing.
@@ -240,7 +248,8 @@ impl Forwarder {
         let mut report = Report { sealed: self.seal_due(force)?, ..Report::default() };
         let mut trouble = None;
         for target in &self.targets {
-            if let Err(error) = self.serve(target.as_ref(), force, &mut report) {
+            let served = self.serve(target.as_ref(), force, &mut report);
+            if let Err(error) = served.and_then(|()| self.pass_on(target.as_ref(), force, &mut report)) {
                 trouble.get_or_insert(error.context(format_args!("forwarding to {}", target.name())));
             }
         }
@@ -295,7 +304,8 @@ impl Forwarder {
         let mut heard = 0;
         while !self.bell.stopped() {
             let mut report = Report::default();
-            if let Err(error) = self.serve(target, false, &mut report) {
+            let served = self.serve(target, false, &mut report);
+            if let Err(error) = served.and_then(|()| self.pass_on(target, false, &mut report)) {
                 log::warn!("forwarding to {}: {error}", target.name());
             }
             for failed in &report.failed {

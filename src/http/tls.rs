@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,9 +13,10 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::service::DoorOptions;
 use crate::base::error::{Error, Result};
+use crate::base::time::monotonic_ms;
 
 /// How often the files are looked at while connections come.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY_MS: i64 = 5_000;
 
 /// Where certificate and key lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,10 @@ impl Files {
 
     /// When each was changed last; a file that cannot be looked at has no time.
     fn stamp(&self) -> Stamp {
-        let of = |path: &Path| fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
+        let of = |path: &Path| {
+            let meta = fs::metadata(path).ok()?;
+            Some((meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?, meta.len()))
+        };
         [of(&self.cert), of(&self.key), self.client_ca.as_deref().and_then(of)]
     }
 
@@ -68,7 +72,7 @@ impl Files {
     }
 }
 
-type Stamp = [Option<(SystemTime, u64)>; 3];
+type Stamp = [Option<(Duration, u64)>; 3];
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let read = || CertificateDer::pem_file_iter(path)?.collect::<std::result::Result<Vec<_>, _>>();
@@ -96,7 +100,7 @@ pub struct Tls {
 struct State {
     config: Arc<ServerConfig>,
     stamp: Stamp,
-    looked: Instant,
+    looked_ms: i64,
 }
 
 impl Tls {
@@ -106,7 +110,7 @@ impl Tls {
         let Some(files) = Files::of(options)? else { return Ok(None) };
         let stamp = files.stamp();
         let config = files.load()?;
-        let state = Mutex::new(State { config, stamp, looked: Instant::now() });
+        let state = Mutex::new(State { config, stamp, looked_ms: monotonic_ms() });
         Ok(Some(Tls { files, state }))
     }
 
@@ -116,7 +120,7 @@ impl Tls {
 
     /// What the next handshake uses; looks at the files a few times a minute.
     pub fn config(&self) -> Arc<ServerConfig> {
-        let due = self.lock().looked.elapsed() >= LOOK_EVERY;
+        let due = monotonic_ms() - self.lock().looked_ms >= LOOK_EVERY_MS;
         if due {
             self.reload();
         }
@@ -127,7 +131,7 @@ impl Tls {
     pub fn reload(&self) {
         let stamp = self.files.stamp();
         let mut state = self.lock();
-        state.looked = Instant::now();
+        state.looked_ms = monotonic_ms();
         if state.stamp == stamp {
             return;
         }

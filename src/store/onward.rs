@@ -1,5 +1,6 @@
 //! The `onward` and `onward_attempts` tables: how far each target has what was received of other edges, and every attempt.
-//! Must never be written after the bytes left. Invariant: `acked_no` never passes `put_no`; both only rise.
+//! Must never be written after the bytes left. Invariant: `acked_no` never passes `put_no`; both only rise. They are places in
+//! the order of arrival, so that a batch that fills a gap later goes onward too.
 
 use rusqlite::OptionalExtension;
 
@@ -43,7 +44,7 @@ pub fn put(tx: &WriteTx<'_>, target: &str, stream_id: i64, c: &Cursor) -> Result
     .map(|_| ())
 }
 
-/// The highest batch of a stream that any target was ever put; 0 where none.
+/// The last place in a stream that any target was ever put; 0 where none.
 pub fn highest_put(tx: &ReadTx<'_>, stream_id: i64) -> Result<i64> {
     tx.conn()
         .prepare_cached("SELECT coalesce(max(put_no), 0) FROM onward WHERE stream_id = ?1")
@@ -51,7 +52,7 @@ pub fn highest_put(tx: &ReadTx<'_>, stream_id: i64) -> Result<i64> {
         .map_err(|e| open::error("reading how far a stream went onward", e))
 }
 
-/// The highest batch of a stream that every one of `targets` has acknowledged.
+/// The last place in a stream that every one of `targets` has acknowledged.
 pub fn acked_by_all(tx: &ReadTx<'_>, targets: &[String], stream_id: i64) -> Result<i64> {
     let mut lowest: Option<i64> = None;
     for target in targets {
@@ -87,4 +88,37 @@ pub fn delete_before(tx: &WriteTx<'_>, before: Millis, limit: i64) -> Result<usi
          ORDER BY attempt_id LIMIT ?2)",
         (before, limit),
     )
+}
+
+/// Was this batch tried at this target before?
+pub fn tried(tx: &ReadTx<'_>, target: &str, stream_id: i64, batch_no: i64) -> Result<bool> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM onward_attempts WHERE stream_id = ?2 AND batch_no = ?3 AND target = ?1)",
+        )
+        .and_then(|mut s| s.query_row((target, stream_id, batch_no), |r| r.get(0)))
+        .map_err(|e| open::error("looking for attempts onward", e))
+}
+
+/// When a batch last landed anywhere; `None` where it did not, or nobody remembers.
+pub fn landed(tx: &ReadTx<'_>, stream_id: i64, batch_no: i64) -> Result<Option<Millis>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT max(ended_at) FROM onward_attempts \
+             WHERE stream_id = ?1 AND batch_no = ?2 AND outcome IN ('put', 'same', 'renewed')",
+        )
+        .and_then(|mut s| s.query_row((stream_id, batch_no), |r| r.get(0)))
+        .map_err(|e| open::error("reading when a batch went onward", e))
+}
+
+/// Every attempt at a batch: target, the newest right it was checked against, how it ended.
+pub fn attempts(tx: &ReadTx<'_>, stream_id: i64, batch_no: i64) -> Result<Vec<(String, Seq, Option<String>)>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT target, bound_seq, outcome FROM onward_attempts WHERE stream_id = ?1 AND batch_no = ?2 ORDER BY attempt_id",
+        )
+        .and_then(|mut s| {
+            s.query_map((stream_id, batch_no), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect()
+        })
+        .map_err(|e| open::error("reading attempts onward", e))
 }

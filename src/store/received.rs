@@ -97,6 +97,16 @@ pub fn of_stream(tx: &ReadTx<'_>, stream_id: i64, after_no: i64, limit: i64) -> 
         .map_err(|e| open::error("listing received batches", e))
 }
 
+/// Batches of a stream behind a place in the order of arrival, at most `limit`; those whose files are gone too.
+pub fn arrived(tx: &ReadTx<'_>, stream_id: i64, after: i64, limit: i64) -> Result<Vec<Received>> {
+    tx.conn()
+        .prepare_cached(&format!(
+            "{COLUMNS} WHERE r.stream_id = ?1 AND r.received_no > ?2 ORDER BY r.received_no LIMIT ?3"
+        ))
+        .and_then(|mut s| s.query_map((stream_id, after, limit), row)?.collect())
+        .map_err(|e| open::error("listing batches in the order they came", e))
+}
+
 /// Which batches to list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Which {

@@ -90,9 +90,10 @@ impl Relay {
 
     /// What lies here makes room for the other: files and rows from there on go, and their sender is to begin anew.
     fn give_way(&self, fork: &Fork, there: &Received) -> Result<()> {
-        let (stream_id, from_no) = (there.stream_id, there.batch_no);
+        // what follows one came after it, or was put only once it had
+        let (stream_id, from_no, there_no) = (there.stream_id, there.batch_no, there.no);
         let going = self.store.read(|tx| {
-            if onward::highest_put(tx, stream_id)? >= from_no {
+            if onward::highest_put(tx, stream_id)? >= there_no {
                 return Err(Error::conflict("what lies here went onward already")
                     .code("passed_on")
                     .remedy("keep the one that lies here, and let the other begin anew"));

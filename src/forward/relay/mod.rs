@@ -10,6 +10,7 @@ use crate::base::id::EdgeId;
 use crate::base::text::hex;
 use crate::domain::delivery::{Watermark, Watermarks};
 use crate::domain::relay::EdgeState;
+use crate::forward::Bell;
 use crate::store::known_edges::KnownEdge;
 use crate::store::{Store, alarms, known_edges, streams};
 
@@ -20,9 +21,12 @@ pub mod enrol;
 pub mod files;
 pub mod held;
 mod index;
+mod onward;
 pub mod options;
 pub mod parts;
 pub mod receive;
+mod sweep;
+pub mod traces;
 
 use self::files::Files;
 use self::options::RelayOptions;
@@ -38,6 +42,7 @@ pub struct Relay {
     turns: [Mutex<()>; TURNS],
     /// Told when a batch came; with `true` when its lines bind what lies here.
     told: OnceLock<Told>,
+    bell: Bell,
 }
 
 /// Whoever is told that a batch was committed; `true` = it binds what lies here.
@@ -48,7 +53,7 @@ impl Relay {
     pub fn new(store: Arc<Store>, options: &RelayOptions) -> Self {
         let files = Files::of(store.data_dir());
         let turns = std::array::from_fn(|_| Mutex::new(()));
-        Relay { store, files, options: options.clone(), turns, told: OnceLock::new() }
+        Relay { store, files, options: options.clone(), turns, told: OnceLock::new(), bell: Bell::default() }
     }
 
     /// Names whoever is told of batches; the first one stays.
@@ -136,6 +141,9 @@ impl Relay {
 
     /// A batch came.
     fn came(&self, binds: bool) {
+        if binds {
+            self.bell.ring(false);
+        }
         if let Some(told) = self.told.get() {
             told(binds);
         }

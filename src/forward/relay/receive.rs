@@ -12,6 +12,7 @@ use crate::base::text::{hex, unhex};
 use crate::base::time::Millis;
 use crate::domain::batch::{FORMAT, Manifest, SealedPart};
 use crate::domain::delivery::{Ack, Refused, SignedAck};
+use crate::domain::event::Lane;
 use crate::domain::line::digest;
 use crate::domain::relay::StreamKey;
 use crate::forward::inspect;
@@ -28,6 +29,8 @@ pub const DECODED_BYTES_MAX: usize = 64 << 20;
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// Major version of lines that are understood here.
 const SCHEMA_MAJOR: &str = "1";
+/// Used disk budget, percent, at which only the consent lane is taken.
+const REFUSE_PERCENT: u8 = 95;
 /// Compression of what is written anew.
 const GZIP_LEVEL: u32 = 3;
 
@@ -148,6 +151,10 @@ impl Relay {
         }
         if before.on_hold {
             return Err(fork("this epoch is on hold until the operator has said which of two databases goes on", None));
+        }
+        if self.store.pressure() >= REFUSE_PERCENT && key.lane != Lane::Consent {
+            let full = Error::busy("the disk budget of this receiver is used up: only the consent lane is taken");
+            return Err(full.code("quota").remedy("it is taken again once what lies here was passed on").into());
         }
         // what bound this relay before must not come back with a batch that comes late
         let binding = self.store.read(|tx| bind::holed(tx, &batch.ndjson, For::Keeping))?;

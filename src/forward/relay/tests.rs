@@ -11,6 +11,7 @@ use super::held;
 use super::options::{Approve, RelayOptions};
 use super::parts::Part;
 use super::receive::{Incoming, LINE_BYTES_MAX, Refusal, Taken};
+use super::traces::RelayTraces;
 use crate::base::error::Kind;
 use crate::base::gzip;
 use crate::base::id::EdgeId;
@@ -25,9 +26,11 @@ use crate::forward::dir;
 use crate::forward::options::Recipient;
 use crate::forward::target::Key;
 use crate::forward::tests::support::{MEASURE, World, shared};
+use crate::store::traces::{Sought, Traces};
 use crate::store::{alarms, bound, known_edges, received};
 
 mod binding;
+mod onward;
 mod taking;
 
 /// A receiver.
@@ -133,4 +136,18 @@ fn edge_of(count: usize) -> (World, i64) {
 
 fn code_of(put: Result<Taken, Refusal>) -> &'static str {
     put.unwrap_err().error.code
+}
+
+/// Signs changed lines as the edge would.
+fn resealed(edge: &World, batch: &Batch, schema: &str, lines: &[u8]) -> Batch {
+    let manifest: Manifest = serde_json::from_str(&batch.manifest).unwrap();
+    let mut part = manifest.open(None).unwrap();
+    let read = crate::forward::inspect::lines(lines).unwrap();
+    part.schema = schema.to_owned();
+    part.digest = hex(&crate::domain::line::digest(&read.hashes));
+    part.count = i64::try_from(read.hashes.len()).unwrap();
+    (part.first_seq, part.last_seq) = read.ends.unwrap();
+    let (sealed, signature) = part.sign(&edge.store.identity().edge.signing);
+    let manifest = Manifest { sealed: String::from_utf8(sealed).unwrap(), signature: hex(&signature), ..manifest };
+    Batch { key: batch.key, manifest: serde_json::to_string(&manifest).unwrap(), gz: gzip::compress(lines, 1) }
 }

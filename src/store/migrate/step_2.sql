@@ -612,6 +612,7 @@ CREATE TABLE received (
   UNIQUE (stream_id, batch_no)
 ) STRICT;
 CREATE INDEX received_held ON received (received_at) WHERE held = 1;
+CREATE INDEX received_stream ON received (stream_id, received_no);
 
 CREATE TABLE clashes (
   stream_id   INTEGER NOT NULL REFERENCES streams (stream_id),
@@ -672,6 +673,7 @@ CREATE TABLE onward_attempts (
   outcome    TEXT,
   hole_count INTEGER
 ) STRICT;
+CREATE INDEX onward_attempts_batch ON onward_attempts (stream_id, batch_no);
 
 CREATE TABLE completeness (
   edge           TEXT    NOT NULL CHECK (length(edge) = 32),

@@ -4,7 +4,7 @@
 use super::*;
 
 /// An edge whose visitor decides, and the centre that has had everything before.
-fn withdrawn(purposes: Purposes, flags: Purposes) -> (Centre, Vec<Batch>, Vec<Batch>) {
+pub(super) fn withdrawn(purposes: Purposes, flags: Purposes) -> (Centre, Vec<Batch>, Vec<Batch>) {
     let edge = World::new();
     let forwarder = edge.forwarder();
     let (gone, stays) = (edge.visitor("a", flags), edge.visitor("b", flags));
@@ -41,7 +41,6 @@ fn a_withdrawal_binds_whatever_leaves_from_then_on() {
     centre.put(consent).unwrap();
     let leaving = centre.leaving(pages, Recipient::Own);
     assert_eq!((count(&leaving, "\"withdrawn\""), count(&leaving, "page_viewed")), (2, 1));
-    assert_eq!(count(&centre.lines(pages), "page_viewed"), 3, "the file itself follows");
 }
 
 #[test]
@@ -167,4 +166,50 @@ fn an_edge_has_no_say_about_the_rows_of_another_one_that_joined() {
         centre.world.store.read(|tx| bound::rows_between(tx, (foreign, epoch), one, one)).unwrap().len()
     };
     assert_eq!((say(own), say(foreign)), (0, 1));
+}
+
+#[test]
+fn files_that_lie_here_follow_what_was_bound() {
+    let (centre, before, after) = withdrawn(MEASURE, MEASURE);
+    for batch in before.iter().chain(&after) {
+        centre.put(batch).unwrap();
+    }
+    let pages = before.iter().find(|batch| batch.key.lane == Lane::Pages).unwrap().key;
+    assert_eq!(count(&centre.lines(pages), "page_viewed"), 3);
+    assert_eq!(centre.relay.sweep().unwrap(), 1);
+    let kept = centre.lines(pages);
+    assert_eq!((count(&kept, "\"withdrawn\""), count(&kept, "page_viewed")), (2, 1));
+    let (gz, manifest) = centre.relay.files().read(pages).unwrap().unwrap();
+    crate::forward::inspect::batch(&serde_json::to_vec(&manifest).unwrap(), &gz, None).unwrap();
+    assert_eq!(centre.relay.sweep().unwrap(), 0, "once");
+}
+
+#[test]
+fn an_erasure_reaches_batches_and_parts_that_lie_here() {
+    let (edge, _) = edge_of(2);
+    let centre = Centre::new();
+    centre.join(&edge);
+    let all = batches(&edge);
+    centre.put(&all[0]).unwrap();
+    let part = Some(Part { no: 1, count: 2 });
+    centre.relay.put(&Incoming { part, ..all[1].incoming() }).unwrap();
+    let lines = centre.lines(all[0].key);
+    let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let visitor = crate::base::id::VisitorRef::parse(first["visitor_ref"].as_str().unwrap()).unwrap();
+    let Centre { world, relay } = centre;
+    let traces = RelayTraces(Arc::new(relay));
+    let sought = Sought { refs: vec![visitor], ..Sought::default() };
+    assert_eq!(traces.find(&sought).unwrap().len(), 2);
+    let stranger = Sought { refs: vec![crate::base::id::VisitorRef([0; 16])], ..Sought::default() };
+    assert_eq!(traces.find(&stranger).unwrap(), Vec::<std::path::PathBuf>::new());
+    let done = traces.erase(&sought).unwrap();
+    assert_eq!((done.changed, done.unreachable.len()), (2, 0));
+    assert_eq!(traces.find(&sought).unwrap(), Vec::<std::path::PathBuf>::new());
+    let kept = Centre { world, relay: Arc::try_unwrap(traces.0).ok().unwrap() };
+    assert_eq!(count(&kept.lines(all[0].key), "\"erased\""), 2);
+    kept.put(&all[1]).unwrap();
+    assert_eq!(count(&kept.lines(all[1].key), "\"erased\""), 2, "what comes late stays out as well");
+    fs::write(kept.relay.files().lines(all[0].key), b"nonsense").unwrap();
+    let traces = RelayTraces(Arc::new(kept.relay));
+    assert_eq!(traces.erase(&sought).unwrap().unreachable.len(), 1, "what cannot be read is named");
 }

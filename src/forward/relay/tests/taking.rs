@@ -127,20 +127,6 @@ fn what_does_not_fit_its_signature_is_refused() {
     assert_eq!(centre.relay.watermarks(one.key.edge, None).unwrap().watermarks, [], "nothing of it was kept");
 }
 
-/// Signs changed lines as the edge would.
-fn resealed(edge: &World, batch: &Batch, schema: &str, lines: &[u8]) -> Batch {
-    let manifest: Manifest = serde_json::from_str(&batch.manifest).unwrap();
-    let mut part = manifest.open(None).unwrap();
-    let read = crate::forward::inspect::lines(lines).unwrap();
-    part.schema = schema.to_owned();
-    part.digest = hex(&crate::domain::line::digest(&read.hashes));
-    part.count = i64::try_from(read.hashes.len()).unwrap();
-    (part.first_seq, part.last_seq) = read.ends.unwrap();
-    let (sealed, signature) = part.sign(&edge.store.identity().edge.signing);
-    let manifest = Manifest { sealed: String::from_utf8(sealed).unwrap(), signature: hex(&signature), ..manifest };
-    Batch { key: batch.key, manifest: serde_json::to_string(&manifest).unwrap(), gz: gzip::compress(lines, 1) }
-}
-
 #[test]
 fn an_unknown_schema_is_left_to_the_edge_and_a_line_too_long_is_named() {
     let (edge, _) = edge_of(1);
