@@ -296,7 +296,7 @@ impl Forwarder {
             let cursor = Cursor { put_no: batch_no, acked_no, ..Cursor::default() };
             cursors::put(tx, &name, epoch_id, lane, &cursor)?;
             if before.failures > 0 {
-                tell::landed(tx, &name, lane)?;
+                tell::landed(tx, &name, lane, before.last_error.as_deref().unwrap_or_default())?;
             }
             tell::forget_refused(tx, &name, lane)?;
             attempts::end(tx, attempt_id, put.landed.word(), holes)

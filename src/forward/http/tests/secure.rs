@@ -1,6 +1,7 @@
 //! TLS: who is trusted, who we are, and whose clock is wrong.
 
-use std::net::TcpStream;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -72,9 +73,14 @@ fn who_is_not_trusted_is_told_nothing() {
     assert_eq!(upstream.asked().body, rendered.gz);
     let other = TargetOptions { ca_file: Some(file("other-ca.pem")), ..over(&upstream) };
     assert_eq!(code(put(&other)), ("tls", Verdict::Hold));
-    let plain = Upstream::start();
-    let options = over(&plain);
-    assert_eq!(code(put(&options)), ("tls", Verdict::Hold), "nobody there speaks TLS");
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", plain.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        let (mut stream, _) = plain.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).ok();
+    });
+    assert_eq!(code(put(&TargetOptions { url: Some(url), ..over(&upstream) })), ("tls", Verdict::Hold), "no TLS there");
 }
 
 #[test]
