@@ -39,6 +39,7 @@
 //! | pull | `GET /v1/batches`, `POST /v1/leases`, `POST /v1/acks` | [`http::batches_out`] -> [`forward::pull`]: consent first, fenced -> render from one snapshot, noted after | gzip and manifest; who finds nothing may wait |
 //! | receiving | `PUT /v1/batches/...` of an edge that joined | [`http::batches_in`] -> [`forward::relay`]: signature, lines, chain -> files and folder on the disk -> one transaction: [`store::received`], [`store::streams`], [`store::bound`] | a signed acknowledgement |
 //! | a stick | `wayside carry out`, `carry in` | [`cli::carry`] reads and writes it; [`forward::carry`]: what is due -> attempt -> render -> a file, encrypted -> index; back: signed acknowledgements -> cursor | files of the stick |
+//! | taking | `wayside pull` | [`cli`] -> [`forward::take`]: listed, fetched (resumed), verified, on the disk, handed to a command -> acknowledged | files of batches, `bad/` |
 //! | reading | `wayside events`, `visits`, `status`, `export` ... | [`cli`] -> [`history`] -> a read-only snapshot -> [`store`] | rows without what a floor covers; never meets the writer |
 //! | the operator's records | `wayside records`, `dpia`, `breach`, `cookies`, `exempt-report` | [`daemon::setup`] -> [`records`] -> [`store::census`] | a page: settings and numbers, nobody's values |
 //! | commands that write | `wayside record`, `consent`, `import`, `batches ack` ... | the daemon's control socket ([`http::local`]), else the store opened here | as over HTTP |

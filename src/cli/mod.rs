@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use crate::base::error::{Error, Result};
 use crate::base::text::clean;
 
+pub mod ack;
 pub mod audit;
 pub mod backup;
 pub mod batches;
@@ -39,6 +40,7 @@ pub mod pick;
 pub mod progress;
 pub mod proof;
 pub mod reconcile;
+pub mod pull;
 pub mod record;
 pub mod records;
 pub mod restore;
@@ -114,6 +116,10 @@ pub enum Command {
     Edge(edge::Args),
     /// Carry batches to a stick, and acknowledgements back.
     Carry(carry::Args),
+    /// Take batches from another wayside, verified, and acknowledge them.
+    Pull(pull::Args),
+    /// Acknowledge what `pull --no-ack` has taken.
+    Ack(ack::Args),
     /// Write events or visits as NDJSON or CSV.
     Export(export::Args),
     /// Compare what was sealed with what a receiver has.
@@ -179,6 +185,8 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Forward(args) => forward::run(&args, context),
         Command::Edge(args) => edge::run(&args, context),
         Command::Carry(args) => carry::run(&args, context),
+        Command::Pull(args) => pull::run(&args, context),
+        Command::Ack(args) => ack::run(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Reconcile(args) => reconcile::run(&args, context),
         Command::PrepareImage(args) => image::run(&args, context),

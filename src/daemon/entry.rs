@@ -54,7 +54,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<u8> {
     }
     let config = loaded.usable()?;
     let mut context = context(config)?;
-    if matches!(args.command, cli::Command::Import(_) | cli::Command::Tail(_)) {
+    if matches!(args.command, cli::Command::Import(_) | cli::Command::Tail(_) | cli::Command::Pull(_)) {
         listen(&mut context)?;
     }
     cli::run(args, context)

@@ -38,6 +38,7 @@ mod run;
 pub mod schedule;
 pub mod seal;
 pub mod status;
+pub mod take;
 pub mod target;
 mod tell;
 pub mod traces;

@@ -17,6 +17,7 @@ mod operator;
 mod personal;
 mod prove;
 mod pull;
+mod puller;
 mod records;
 mod restart;
 mod rights;
