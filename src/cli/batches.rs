@@ -7,6 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::base::error::{Error, Result};
+use crate::cli::cat::{self, Cat};
 use crate::cli::context::VerifyRequest;
 use crate::cli::events::fields;
 use crate::cli::output::time_text;
@@ -44,6 +45,8 @@ enum What {
     /// Acknowledge the batches of a lane up to a number: they were taken.
     #[command(after_help = "Example:\n  wayside batches ack --target outbox --upto pages/12")]
     Ack(Ack),
+    /// Verify files of batches, from here or elsewhere, and print their lines.
+    Cat(Cat),
 }
 
 fn lane(word: &str) -> Result<Lane, String> {
@@ -119,6 +122,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
         What::Show(args) => show(args, context),
         What::Verify(args) => verify(args, context),
         What::Ack(args) => ack(args, context),
+        What::Cat(args) => cat::run(args, context),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod backup;
 pub mod batches;
 pub mod breach;
 pub mod carry;
+pub mod cat;
 pub mod check;
 pub mod consent;
 pub mod context;
@@ -108,7 +109,8 @@ pub enum Command {
     Tail(tail::Args),
     /// Tell whether all is well.
     Status(status::Args),
-    /// List, show, verify or acknowledge sealed batches.
+    /// List, show, verify or acknowledge sealed batches, or print files of them.
+    #[command(visible_alias = "batch")]
     Batches(batches::Args),
     /// Seal and send what is due, now.
     Forward(forward::Args),

@@ -141,7 +141,7 @@ pub(in crate::cli) fn holder(own: &Path) -> String {
 /// Takes what there is.
 pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
     let mut job = open(args)?;
-    let template = args.then.as_deref().map(|text| Template::of(text)).transpose()?;
+    let template = args.then.as_deref().map(Template::of).transpose()?;
     let mut progress = Progress::start("pull", Unit::Of("batches"), context.interactive);
     let (mut sum, mut ended) = (Round::default(), false);
     let mut then = |files: &[PathBuf]| template.as_ref().map_or(Ok(()), |template| template.run(files));

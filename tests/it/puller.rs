@@ -353,3 +353,61 @@ fn a_waiting_job_takes_what_comes_until_it_is_told_to_end() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(events(&job.lines(".ndjson.gz")), 3);
 }
+
+#[test]
+fn cat_prints_what_verifies_and_nothing_else() {
+    let (daemon, token) = pulled();
+    visits(&daemon, "v", 5);
+    seal(&daemon);
+    let job = Puller::new(daemon.address, &token);
+    assert_eq!(job.run("pull", &[]).0, 0);
+    let apart = Puller { from: job.from.clone(), folder: tempfile::tempdir().unwrap() };
+    let cat = |words: &[&str], input: Option<&[u8]>| -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wayside"));
+        command.args(["batch", "cat"]).args(words).current_dir(job.to());
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.unwrap_or_default());
+        let out = child.wait_with_output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8(out.stdout).unwrap())
+    };
+    let all = files(&job.to());
+    let pages = all.iter().find(|(path, _)| {
+        path.display().to_string().ends_with(".ndjson.gz") && path.display().to_string().contains("/pages/")
+    });
+    let (path, gz) = pages.unwrap();
+    let key = path.strip_prefix(job.to()).unwrap().display().to_string().replace(".ndjson.gz", "");
+    let manifest = path.display().to_string().replace(".ndjson.gz", ".manifest.json");
+    let whole = cat(&[path.to_str().unwrap()], None);
+    assert_eq!((whole.0, whole.1.lines().count()), (0, 5));
+    assert_eq!(cat(&[&key, "--folder", "."], None), whole);
+    assert_eq!(cat(&["-", "--manifest", &manifest], Some(gz)), whole);
+    assert!(cat(&[&key, "--folder", ".", "--check"], None).1.contains("5 lines, 0 of them holes"));
+    let edge: Value =
+        serde_json::from_str(&std::fs::read_to_string(daemon.home.data().join("edge.json")).unwrap()).unwrap();
+    let own = edge["epochs"][0]["public_key"].as_str().unwrap().to_owned();
+    assert_eq!(cat(&[&key, "--folder", ".", "--key", &own], None), whole);
+    assert_eq!(cat(&[&key, "--folder", ".", "--key", &"ab".repeat(32)], None), (65, String::new()));
+    let mut changed = gz.clone();
+    let at = changed.len() / 2;
+    changed[at] ^= 1;
+    assert_eq!(cat(&["-", "--manifest", &manifest], Some(&changed)), (65, String::new()), "no line of it");
+    assert_eq!(cat(&["-"], Some(gz)).0, 65);
+    assert_eq!(cat(&["nothing.ndjson.gz"], None).0, 66);
+
+    std::fs::write(apart.folder.path().join("token"), &token).unwrap();
+    visits(&daemon, "w", 4);
+    seal(&daemon);
+    assert_eq!(apart.run("pull", &["--join", "day"]).0, 0);
+    let joined = files(&apart.to()).into_iter().map(|(path, _)| path);
+    let joined: Vec<PathBuf> = joined
+        .filter(|p| p.display().to_string().contains("/pages/") && p.extension().is_some_and(|e| e == "gz"))
+        .collect();
+    let lines = cat(&[joined[0].to_str().unwrap()], None);
+    assert_eq!((lines.0, lines.1.lines().count()), (0, 4));
+    let second = key.replace("000000000001", "000000000002");
+    assert_eq!(cat(&[&second, "--folder", apart.to().to_str().unwrap()], None), lines);
+}

@@ -14,6 +14,7 @@ use crate::domain::batch::{Manifest, SealedPart};
 use crate::forward::client::{Answer, Client};
 use crate::forward::dir::make_dirs;
 
+pub mod cat;
 pub mod elsewhere;
 pub mod fetch;
 pub mod joined;
