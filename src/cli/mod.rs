@@ -45,6 +45,7 @@ pub mod pull;
 pub mod record;
 pub mod records;
 pub mod restore;
+pub mod schema;
 pub mod serve;
 pub mod status;
 pub mod subject;
@@ -122,6 +123,8 @@ pub enum Command {
     Pull(pull::Args),
     /// Acknowledge what `pull --no-ack` has taken.
     Ack(ack::Args),
+    /// Print the columns of every kind of line, for a database.
+    Schema(schema::Args),
     /// Write events or visits as NDJSON or CSV.
     Export(export::Args),
     /// Compare what was sealed with what a receiver has.
@@ -189,6 +192,7 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Carry(args) => carry::run(&args, context),
         Command::Pull(args) => pull::run(&args, context),
         Command::Ack(args) => ack::run(&args, context),
+        Command::Schema(args) => schema::run(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Reconcile(args) => reconcile::run(&args, context),
         Command::PrepareImage(args) => image::run(&args, context),

@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod choice;
 pub mod clock;
 pub mod code;
+pub mod columns;
 pub mod consent;
 pub mod correction;
 pub mod count;
