@@ -106,7 +106,9 @@ impl Branch {
 
     /// `count` page views of a visitor.
     pub fn pages(&self, visitor: i64, count: usize) {
-        (0..count).for_each(|_| drop(self.world.page(visitor)));
+        for _ in 0..count {
+            self.world.page(visitor);
+        }
     }
 }
 
