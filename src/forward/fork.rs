@@ -14,7 +14,9 @@ use crate::forward::Forwarder;
 use crate::forward::target::Key;
 use crate::store::epochs::{EpochRow, Reason};
 use crate::store::forks::{self, Fork};
-use crate::store::{ReadTx, Store, WriteTx, alarms, batches, cursors, epochs, frozen, holes, meta, stale};
+use crate::store::{
+    ReadTx, Store, WriteTx, alarms, batches, cursors, disclosure, epochs, frozen, holes, meta, stale, visitors,
+};
 
 /// Fact: the row of the epoch that is being voided; 0 = none.
 const PENDING: &str = "fork.epoch";
@@ -158,6 +160,9 @@ fn pending(tx: &ReadTx<'_>) -> Result<Option<(Reason, Vec<Cut>)>> {
 /// One transaction: the epoch begins, batches behind the cuts are gone, their rows wait again.
 fn begin(store: &Store, reason: Reason, cuts: Vec<Cut>, names: Vec<String>) -> Result<Vec<Key>> {
     store.begin_epoch(reason, move |tx, new_epoch_id| {
+        // another state or a copy of this database may have sent what never left here: whoever has it must hear of every
+        // right that is exercised
+        disclosure::disclose(tx, &visitors::undisclosed(tx)?)?;
         let known = epochs::all(tx)?;
         let upto = tx.last_seq();
         let mut keys = Vec::new();

@@ -18,7 +18,10 @@ use crate::store::edge::{Edge, Minted};
 use crate::store::epochs::Reason;
 use crate::store::hardware::Hardware;
 use crate::store::rights_log::Entry;
-use crate::store::{Identity, ages, backup, epochs, files, frozen, ledger, meta, migrate, open, rights_log, writer};
+use crate::store::{
+    Identity, ages, backup, disclosure, epochs, files, frozen, ledger, meta, migrate, open, rights_log, visitors,
+    writer,
+};
 
 /// What is to be restored, and to where.
 #[derive(Clone, Debug)]
@@ -135,6 +138,8 @@ fn fill(options: &RestoreOptions, part: &Path, log: &[Entry], log_found: bool, n
         // a young database has not noted its newest time yet
         let seen = ages::newest(tx)?.unwrap_or(Millis(0)).max(ledger::head(tx)?.at);
         let backup_at = meta::newest_at(tx)?.max(seen).rfc3339();
+        // what had not left then may have left since: whoever has it must hear of every right that is exercised
+        disclosure::disclose(tx, &visitors::undisclosed(tx)?)?;
         let (rights, erased) = replay::run(tx, data_dir, log)?;
         let floored = if blind { replay::floor_all(tx)? } else { 0 };
         let word = match (log_found, options.without_log) {

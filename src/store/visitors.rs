@@ -276,6 +276,14 @@ fn forget(tx: &WriteTx<'_>, visitor_id: i64) {
     held.visitors.by_key.retain(|_, (v, _)| v.id != visitor_id);
 }
 
+/// Visitors whose decisions do not lie in the consent lane yet, and of whom rows may leave.
+pub fn undisclosed(tx: &ReadTx<'_>) -> Result<Vec<(i64, VisitorRef)>> {
+    tx.conn()
+        .prepare_cached("SELECT visitor_id, visitor_ref FROM visitors WHERE disclosed = 0 AND exempt = 0")
+        .and_then(|mut s| s.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect())
+        .map_err(|e| open::error("listing visitors of whom nothing has left", e))
+}
+
 /// The decisions of these visitors lie in the consent lane from now on. Call `settle` before.
 pub fn set_disclosed(tx: &WriteTx<'_>, visitor_ids: &[i64]) -> Result<()> {
     for id in visitor_ids {
