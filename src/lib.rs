@@ -73,8 +73,9 @@
 //! 3. An identifier is stored only if measure is in force, and rests on a decision, on another basis, or on the operator's
 //!    exemption. This is judged inside the pen's transaction, never at the door.
 //! 4. A floor only rises. What lies at or below it is not read, not sealed, not sent; no later grant lifts it.
-//! 5. An attempt is committed before its batch is rendered, and the batch is rendered from a snapshot taken after that: no
-//!    transmission that begins after a withdrawal carries a byte of what it covers.
+//! 5. An attempt is committed before its batch is rendered, and the batch is rendered from a snapshot taken after that, or
+//!    such a snapshot shows that the lines it was sealed from still hold: no transmission that begins after a withdrawal
+//!    carries a byte of what it covers.
 //! 6. `seq` is one counter over everything. Edge, birth epoch and seq are a row's identity for ever; gaps mean nothing.
 //! 7. A sealed batch is never sealed again: whoever removes a row of it leaves number and hash as a hole.
 //! 8. Refusals due to consent all read `counted`, unless the caller may know more.

@@ -12,6 +12,7 @@ use crate::base::text::hex;
 use crate::base::time::{MINUTE_MS, Millis};
 use crate::domain::batch::{Batch, Manifest, SealedPart};
 use crate::domain::line::{HoleReason, SCHEMAS, digest, line_hash, render_hole};
+use crate::forward::fresh::Fresh;
 use crate::forward::options::Recipient;
 use crate::store::edge::KnownKey;
 use crate::store::holes::Hole;
@@ -72,6 +73,28 @@ pub fn render(tx: &ReadTx<'_>, batch: &Batch, order: &Order<'_>) -> Result<Rende
         }
         ndjson.push(b'\n');
     })?;
+    beside(tx, batch, order, (ndjson, hole_count))
+}
+
+/// [`render`], from lines that were kept when the batch was sealed, where they still hold in this snapshot.
+pub(in crate::forward) fn render_fresh(
+    tx: &ReadTx<'_>,
+    batch: &Batch,
+    order: &Order<'_>,
+    fresh: &Fresh,
+) -> Result<Rendered> {
+    if order.recipient != Recipient::ThirdParty
+        && order.refused.is_empty()
+        && let Some(kept) = fresh.take(&batch.digest)
+        && kept.holds(tx, batch)?
+    {
+        return beside(tx, batch, order, (kept.ndjson, 0));
+    }
+    render(tx, batch, order)
+}
+
+/// Lines with what goes beside them.
+fn beside(tx: &ReadTx<'_>, batch: &Batch, order: &Order<'_>, (ndjson, hole_count): (Vec<u8>, i64)) -> Result<Rendered> {
     let left = remaining(tx, batch, order.began)?;
     let manifest = Manifest {
         sealed: sealed_text(batch)?,

@@ -22,6 +22,7 @@ pub mod dir;
 pub mod encode;
 pub mod expire;
 pub mod fork;
+mod fresh;
 pub mod handshake;
 pub mod http;
 pub mod inspect;
@@ -72,6 +73,7 @@ pub struct Forwarder {
     /// One each: a receiver that is slow holds up no other.
     turns: HashMap<String, Mutex<()>>,
     bell: Bell,
+    fresh: fresh::Fresh,
     /// How each target is doing, by its name.
     paces: HashMap<String, Mutex<Pace>>,
     /// Milliseconds on a clock nobody can set.
@@ -186,6 +188,7 @@ impl Forwarder {
             visited: Vec::new(),
             turns,
             bell: Bell::default(),
+            fresh: fresh::Fresh::default(),
             paces,
             uptime_ms: Arc::new(monotonic_ms),
             parts: Parts::default(),
@@ -287,6 +290,7 @@ impl Forwarder {
     /// Ends [`Forwarder::live`] after the batch in hand.
     pub fn stop(&self) {
         self.bell.ring(true);
+        self.fresh.wake();
     }
 
     fn live_sealing(&self) {
@@ -322,9 +326,13 @@ impl Forwarder {
         let (mut out, rules) = (Vec::new(), self.rules()?);
         for lane in Lane::ALL {
             while !self.bell.stopped()
-                && let Some(sealed) = seal::step(&self.store, lane, &rules, self.clock.now(), force)?
+                && let Some(sealed) = seal::keeping(&self.store, lane, &rules, (self.clock.now(), force), &self.fresh)?
             {
                 out.extend(sealed);
+                if !force {
+                    self.bell.ring(false);
+                    self.fresh.room(TICK);
+                }
             }
         }
         Ok(out)

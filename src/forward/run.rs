@@ -279,7 +279,7 @@ impl Forwarder {
             let refused = refused::between(tx, name, batch.lane, (batch.first_seq, batch.last_seq))?;
             let order =
                 Order { recipient: target.recipient(), keys: &identity.edge.keys, began: at, refused: &refused };
-            Ok((encode::render(tx, batch, &order)?, limits::get(tx, name, at)?))
+            Ok((encode::render_fresh(tx, batch, &order, &self.fresh)?, limits::get(tx, name, at)?))
         })?;
         let rendered = rendered.compress(self.gzip_level);
         let put = self.put(target, due.key(), (&rendered, again), limit)?;

@@ -17,6 +17,7 @@ use crate::base::time::{Millis, SECOND_MS};
 use crate::domain::batch::{Batch, FORMAT, SealedPart};
 use crate::domain::event::Lane;
 use crate::domain::line::{HoleReason, SCHEMA, SCHEMA_WAS, digest, line_hash};
+use crate::forward::fresh::{Fresh, Kept};
 use crate::forward::options::ForwardOptions;
 use crate::forward::schedule::turn_came;
 use crate::store::lines::{self, Found, Stretch};
@@ -65,6 +66,17 @@ pub struct Sealed {
 /// `now` decides what has waited long enough; `force` seals whatever waits. Returns `None` if nothing was due.
 /// Errors: `Busy`, `Storage`.
 pub fn step(store: &Store, lane: Lane, rules: &SealRules, now: Millis, force: bool) -> Result<Option<Vec<Sealed>>> {
+    keeping(store, lane, rules, (now, force), &Fresh::default())
+}
+
+/// [`step`], and keeps the lines for the put that follows.
+pub(in crate::forward) fn keeping(
+    store: &Store,
+    lane: Lane,
+    rules: &SealRules,
+    (now, force): (Millis, bool),
+    fresh: &Fresh,
+) -> Result<Option<Vec<Sealed>>> {
     let waits = |tx: &ReadTx<'_>| -> Result<Option<Stretch>> {
         let waits = Stretch { lane, after: batches::sealed_upto(tx, lane)?, upto: lines::newest_seq(tx)? };
         Ok(is_due(tx, waits, rules, now, force)?.then_some(waits))
@@ -74,9 +86,17 @@ pub fn step(store: &Store, lane: Lane, rules: &SealRules, now: Millis, force: bo
         let due = store.read(waits)?.is_some();
         return if due { store.pen().call(move |tx| consent(tx, &owned)).map(Some) } else { Ok(None) };
     }
-    let drafted = store.read(|tx| waits(tx)?.map(|waits| draft(tx, waits, rules)).transpose())?;
+    let mut text = String::new();
+    let drafted = store.read(|tx| waits(tx)?.map(|waits| draft(tx, waits, rules, &mut text)).transpose())?;
     let Some(drafted) = drafted else { return Ok(None) };
-    store.pen().call(move |tx| write(tx, &drafted, &owned)).map(Some)
+    let ends = drafted.ends.unwrap_or_default();
+    let left_out = drafted.left_out.iter().filter(|(seq, ..)| (ends.0..=ends.1).contains(seq)).count();
+    let ledger = drafted.ledger;
+    let (sealed, digest) = store.pen().call(move |tx| write(tx, &drafted, &owned))?;
+    if let Some(digest) = digest {
+        fresh.keep(Kept { digest, ndjson: text.into_bytes(), left_out, ledger });
+    }
+    Ok(Some(sealed))
 }
 
 /// Seals all that waits in the consent lane, within a transaction.
@@ -92,8 +112,8 @@ pub(in crate::forward) fn consent(tx: &WriteTx<'_>, rules: &SealRules) -> Result
             }
             return Ok(out);
         }
-        let drafted = draft(tx, waits, rules)?;
-        out.extend(insert(tx, &drafted, rules)?);
+        let drafted = draft(tx, waits, rules, &mut String::new())?;
+        out.extend(insert(tx, &drafted, rules)?.map(|(sealed, _)| sealed));
     }
 }
 
@@ -136,7 +156,8 @@ struct Draft {
     left_out: Vec<(Seq, i64, HoleReason)>,
 }
 
-fn draft(tx: &ReadTx<'_>, waits: Stretch, rules: &SealRules) -> Result<Draft> {
+/// `text` takes the lines, each with its line end.
+fn draft(tx: &ReadTx<'_>, waits: Stretch, rules: &SealRules, text: &mut String) -> Result<Draft> {
     let mut out = Draft {
         seen: waits,
         rows: 0,
@@ -151,13 +172,12 @@ fn draft(tx: &ReadTx<'_>, waits: Stretch, rules: &SealRules) -> Result<Draft> {
     };
     let first = Seq(waits.after.0 + 1);
     let gone: HashSet<i64> = holes::between(tx, waits.lane, first, waits.upto)?.iter().map(|hole| hole.seq.0).collect();
-    let mut text = String::new();
-    lines::each(tx, waits, |found| Ok(out.add(&found, rules, gone.contains(&found.line.seq.0), &mut text)))?;
+    lines::each(tx, waits, |found| Ok(out.add(&found, rules, gone.contains(&found.line.seq.0), text)))?;
     Ok(out)
 }
 
 impl Draft {
-    /// Takes in the next row, or ends before or behind it. `text` is room for its line.
+    /// Takes in the next row, or ends before or behind it. `text` takes its line.
     fn add(&mut self, found: &Found, rules: &SealRules, is_hole: bool, text: &mut String) -> ControlFlow<()> {
         let line = &found.line;
         let barred = line.barred(false).or(is_hole.then_some(HoleReason::Restricted));
@@ -166,21 +186,24 @@ impl Draft {
             self.left_out.push((line.seq, found.epoch_id, reason));
             return ControlFlow::Continue(());
         }
-        text.clear();
+        let begun = text.len();
         line.render_into(&rules.edge_label, text);
-        if !self.lines.is_empty() && self.bytes + text.len() >= rules.bytes_max {
+        let line_bytes = text.len() - begun;
+        if !self.lines.is_empty() && self.bytes + line_bytes >= rules.bytes_max {
             self.seen.upto = self.ends.map_or(self.seen.after, |(_, last)| last);
             // rows left out behind the last line are looked at again with the next batch
             let last = self.seen.upto;
             let before = self.left_out.len();
             self.left_out.retain(|(seq, ..)| *seq <= last);
             self.rows -= i64::try_from(before - self.left_out.len()).unwrap_or(0);
+            text.truncate(begun);
             return ControlFlow::Break(());
         }
         self.rows += 1;
         self.moved |= line.moved;
-        self.bytes += text.len() + 1;
-        self.lines.push(line_hash(text.as_bytes()));
+        self.bytes += line_bytes + 1;
+        self.lines.push(line_hash(&text.as_bytes()[begun..]));
+        text.push('\n');
         self.ends = Some((self.ends.map_or(line.seq, |(first, _)| first), line.seq));
         self.received = (self.received.0.min(line.received), self.received.1.max(line.received));
         if let (Some(visitor), Some(about)) = (found.undisclosed, line.about) {
@@ -201,29 +224,32 @@ impl Draft {
     }
 }
 
-fn write(tx: &WriteTx<'_>, drafted: &Draft, rules: &SealRules) -> Result<Vec<Sealed>> {
+/// What was sealed; and the digest of the draft's own batch, if that is what was sealed.
+fn write(tx: &WriteTx<'_>, drafted: &Draft, rules: &SealRules) -> Result<(Vec<Sealed>, Option<Hash>)> {
     tx.settle()?;
     let lane = drafted.seen.lane;
     if drafted.holds(tx)? {
         return with_disclosure(tx, drafted, rules);
     }
     let waits = Stretch { lane, after: batches::sealed_upto(tx, lane)?, upto: tx.last_seq() };
-    with_disclosure(tx, &draft(tx, waits, rules)?, rules)
+    let anew = draft(tx, waits, rules, &mut String::new())?;
+    with_disclosure(tx, &anew, rules).map(|(sealed, _)| (sealed, None))
 }
 
-fn with_disclosure(tx: &WriteTx<'_>, drafted: &Draft, rules: &SealRules) -> Result<Vec<Sealed>> {
+fn with_disclosure(tx: &WriteTx<'_>, drafted: &Draft, rules: &SealRules) -> Result<(Vec<Sealed>, Option<Hash>)> {
     let mut out = Vec::new();
     if !drafted.undisclosed.is_empty() {
         let undisclosed: Vec<(i64, VisitorRef)> = drafted.undisclosed.iter().map(|(id, name)| (*id, *name)).collect();
         disclosure::disclose(tx, &undisclosed)?;
         out = consent(tx, rules)?;
     }
-    out.extend(insert(tx, drafted, rules)?);
-    Ok(out)
+    let (own, digest) = insert(tx, drafted, rules)?.unzip();
+    out.extend(own);
+    Ok((out, digest))
 }
 
 /// Moves the lane's boundary, and keeps the batch if the draft has lines.
-fn insert(tx: &WriteTx<'_>, d: &Draft, rules: &SealRules) -> Result<Option<Sealed>> {
+fn insert(tx: &WriteTx<'_>, d: &Draft, rules: &SealRules) -> Result<Option<(Sealed, Hash)>> {
     let lane = d.seen.lane;
     batches::set_sealed_upto(tx, lane, d.seen.upto)?;
     let Some((first, last)) = d.ends else { return Ok(None) };
@@ -275,7 +301,7 @@ fn insert(tx: &WriteTx<'_>, d: &Draft, rules: &SealRules) -> Result<Option<Seale
         signature,
     };
     batches::insert(tx, &batch)?;
-    Ok(Some(Sealed { lane, batch_no, count }))
+    Ok(Some((Sealed { lane, batch_no, count }, sum)))
 }
 
 #[cfg(test)]
@@ -287,7 +313,8 @@ mod tests {
 
     fn drafted(world: &World, rules: &SealRules) -> Draft {
         let seal = |tx: &ReadTx<'_>| {
-            draft(tx, Stretch { lane: Lane::Pages, after: Seq(0), upto: lines::newest_seq(tx)? }, rules)
+            let all = Stretch { lane: Lane::Pages, after: Seq(0), upto: lines::newest_seq(tx)? };
+            draft(tx, all, rules, &mut String::new())
         };
         world.store.read(seal).unwrap()
     }
@@ -308,7 +335,8 @@ mod tests {
         assert_eq!(narrower.left_out.iter().map(|(seq, ..)| *seq).collect::<Vec<_>>(), [rows[0]]);
         world.delete(Lane::Pages, rows[1], None);
         assert!(!world.store.read(|tx| narrower.holds(tx)).unwrap(), "a row that went leaves no line");
-        let sealed = world.pen(move |tx| write(tx, &narrower, &SealRules::new(&ForwardOptions::default(), "Kiosk 7")));
+        let sealed =
+            world.pen(move |tx| write(tx, &narrower, &SealRules::new(&ForwardOptions::default(), "Kiosk 7"))).0;
         assert_eq!(sealed.iter().map(|s| s.count).collect::<Vec<_>>(), [2], "so the pen made the batch anew");
         let stale = whole.clone();
         assert!(!world.store.read(|tx| stale.holds(tx)).unwrap(), "a seal is never redone");

@@ -223,6 +223,16 @@ pub fn newest(tx: &ReadTx<'_>) -> Result<Seq> {
         .map_err(|e| open::error("reading the newest decision", e))
 }
 
+/// Did anybody lose a right by a decision behind this number? Every one that grants no less than there was before is passed over.
+pub fn narrowed_since(tx: &ReadTx<'_>, after: Seq) -> Result<bool> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM decisions d WHERE d.seq > ?1 AND (d.action <> 'give' OR d.before & ~d.after <> 0))",
+        )
+        .and_then(|mut s| s.query_row([after], |r| r.get(0)))
+        .map_err(|e| open::error("looking for rights lost", e))
+}
+
 /// The decisions under a reference, oldest first.
 pub fn of_subject(tx: &ReadTx<'_>, subject: VisitorRef, limit: i64) -> Result<Vec<DecisionRow>> {
     let sql = format!("SELECT {COLUMNS} {FROM} WHERE d.subject_ref = ?1 ORDER BY d.seq LIMIT ?2");
