@@ -1,0 +1,268 @@
+//! A small fleet under everything that goes wrong on the way upstream: requests and answers lost, doubled, late and out of
+//! order, crashes at every step of a put, restarts, backups put back, whole disks put back or copied to another machine, clocks
+//! set, withdrawals and erasures. Real databases in files, one process, a network made of dice. One seed is one run: `WAYSIDE_FLEETS` = how many (300), `WAYSIDE_SEED` = the
+//! first of their seeds; a failure names its seed. What holds in each attempt: no byte of what the sending machine knows to
+//! be withdrawn or erased. What holds at the end, when the network is well again: every accepted row that may leave is
+//! upstream once by its event's id and once by its origin, what was withdrawn is not to be seen there, chains hold. Where two
+//! databases wrote as one edge an alarm says so, and once one of them has given way the same holds.
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
+
+mod machine;
+mod upstream;
+mod wire;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wayside::base::time::{Clock, HOUR_MS, MINUTE_MS, SystemClock};
+
+use crate::machine::Machine;
+use crate::upstream::Upstream;
+use crate::wire::Fault;
+
+/// Steps of one run.
+const STEPS: u64 = 60;
+/// Edges of one run.
+const EDGES: usize = 2;
+/// Machines of one run, copies included.
+const MACHINES_MAX: usize = 4;
+/// People of one edge; the last of them never exercises a right.
+const PEOPLE: u64 = 4;
+
+/// splitmix64.
+#[derive(Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below
+    }
+
+    fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[usize::try_from(self.roll(all.len() as u64)).unwrap()]
+    }
+}
+
+fn env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// How often things happened, over all runs: a proof that nothing was put to the test is none.
+#[derive(Default)]
+pub struct Counts {
+    puts: AtomicU64,
+    faults: AtomicU64,
+    crashes: AtomicU64,
+    restores: AtomicU64,
+    put_back: AtomicU64,
+    copies: AtomicU64,
+    forks: AtomicU64,
+    rights: AtomicU64,
+    rows: AtomicU64,
+}
+
+fn up(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::Relaxed);
+}
+
+struct Fleet {
+    /// What was done so far, to be told when it fails.
+    done: Arc<Mutex<Vec<String>>>,
+    machines: Vec<Machine>,
+    upstream: Arc<Mutex<Upstream>>,
+    dice: Dice,
+    /// Makes markers of events differ.
+    events: u64,
+}
+
+impl Fleet {
+    fn new(seed: u64, done: Arc<Mutex<Vec<String>>>) -> Fleet {
+        let upstream = Arc::new(Mutex::new(Upstream::default()));
+        let machines = (0..EDGES).map(|i| Machine::new(&format!("edge{i}"), Arc::clone(&upstream))).collect();
+        Fleet { done, machines, upstream, dice: Dice(seed), events: 0 }
+    }
+
+    fn step(&mut self, counts: &Counts) {
+        let dice = &mut self.dice;
+        let at = usize::try_from(dice.roll(self.machines.len() as u64)).unwrap();
+        let machine = &mut self.machines[at];
+        machine.clock.advance(1_000);
+        let person = format!("p{}", dice.roll(PEOPLE));
+        let other = format!("p{}", dice.roll(PEOPLE - 1));
+        let (roll, done) = (dice.roll(108), Arc::clone(&self.done));
+        let tell = |what: &str| done.lock().unwrap().push(format!("edge{at}: {what}"));
+        match roll {
+            0..=39 => {
+                for _ in 0..=dice.roll(4) {
+                    self.events += 1;
+                    tell(&format!("{person} m{:08x}z", self.events));
+                    machine.event(&person, &format!("m{:08x}z", self.events));
+                }
+            }
+            40..=45 => {
+                tell(&format!("{other} withdraws"));
+                machine.withdraw(&other);
+                up(&counts.rights);
+            }
+            46 | 47 => {
+                tell(&format!("{other} is erased"));
+                machine.erase(&other);
+                up(&counts.rights);
+            }
+            48..=79 => {
+                let (fault, after) = (*dice.pick(&Fault::ALL), dice.roll(4));
+                tell(&format!("a round, {fault:?} after {after}"));
+                machine.wire.plan(fault, after);
+                if machine.round(false) {
+                    up(&counts.forks);
+                }
+                up(if fault == Fault::None { &counts.puts } else { &counts.faults });
+                if machine.resume_after_crash() {
+                    up(&counts.crashes);
+                }
+            }
+            80..=84 => machine.wire.deliver_late(dice),
+            85 => machine.upkeep(),
+            86..=88 => machine.clock.advance(25 * MINUTE_MS),
+            89 => machine.clock.advance(-2 * HOUR_MS),
+            90..=92 => machine.reopen(),
+            93 | 94 => {
+                machine.crash();
+                up(&counts.crashes);
+            }
+            95..=97 => {
+                tell("a backup");
+                machine.back_up();
+            }
+            98 | 99 => {
+                if machine.restore() {
+                    tell("a backup is put back");
+                    up(&counts.restores);
+                }
+            }
+            100..=102 => {
+                tell("a snapshot");
+                machine.take_snapshot();
+            }
+            103..=105 => {
+                if machine.put_back() {
+                    tell("the disk is put back");
+                    up(&counts.put_back);
+                }
+            }
+            _ => {
+                if self.machines.len() < MACHINES_MAX {
+                    let name = format!("edge{}", self.machines.len());
+                    tell(&format!("the disk is copied to {name}"));
+                    let copy = self.machines[at].cloned(&name, Arc::clone(&self.upstream));
+                    self.machines.push(copy);
+                    up(&counts.copies);
+                }
+            }
+        }
+    }
+
+    /// The network is well again, and whoever must gives way: then everything that may leave is there, once.
+    fn settle(mut self, counts: &Counts) {
+        for _ in 0..3 {
+            for machine in &mut self.machines {
+                machine.wire.plan(Fault::None, 0);
+                machine.clock.advance(30 * MINUTE_MS);
+                machine.upkeep();
+                if machine.round(true) {
+                    up(&counts.forks);
+                }
+            }
+        }
+        let upstream = self.upstream.lock().unwrap();
+        upstream.expect_chains_hold();
+        let seen = upstream.seen();
+        for machine in &self.machines {
+            let (book, exercised) = (machine.book(), machine.exercised.lock().unwrap());
+            for (marker, covered) in &book.rows {
+                let times = seen.get(marker).copied().unwrap_or(0);
+                // what another copy of this disk knows may hide it upstream, what it does not know may have brought it there
+                let copied = Arc::strong_count(&machine.exercised) > 1;
+                let wanted = match covered {
+                    true => 0..=usize::from(copied),
+                    false => usize::from(!exercised.contains(&book.of[marker]))..=1,
+                };
+                assert!(
+                    wanted.contains(&times),
+                    "{marker} of {} stands {times} times upstream, covered: {covered}{}",
+                    machine.name,
+                    upstream.explain(marker)
+                );
+                counts.rows.fetch_add(times as u64, Ordering::Relaxed);
+            }
+        }
+        let twice = seen.iter().find(|(_, times)| **times != 1);
+        assert!(twice.is_none(), "{twice:?} stands there more than once{}", upstream.explain(twice.unwrap().0));
+        drop(upstream);
+        self.machines.into_iter().for_each(Machine::close);
+    }
+}
+
+fn run(seed: u64, counts: &Counts, done: &Arc<Mutex<Vec<String>>>) {
+    let mut fleet = Fleet::new(seed, Arc::clone(done));
+    for _ in 0..STEPS {
+        fleet.step(counts);
+    }
+    fleet.settle(counts);
+}
+
+#[test]
+fn every_row_that_may_leave_arrives_once_whatever_goes_wrong() {
+    let total = env("WAYSIDE_FLEETS", 300);
+    let began = SystemClock.now();
+    let first = env("WAYSIDE_SEED", u64::try_from(began.0).unwrap() << 16);
+    // without a wish for more, a minute is enough
+    let patience_ms = if std::env::var_os("WAYSIDE_FLEETS").is_some() { i64::MAX } else { MINUTE_MS };
+    let (counts, next, done) = (Counts::default(), AtomicU64::new(0), AtomicU64::new(0));
+    println!("{total} fleets from WAYSIDE_SEED={first}");
+    let worker = || {
+        loop {
+            let seed = first + next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + total || SystemClock.now().since(began) > patience_ms {
+                return;
+            }
+            let steps = Arc::default();
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed, &counts, &steps)));
+            if let Err(panic) = ran {
+                eprintln!("{}", steps.lock().unwrap_or_else(PoisonError::into_inner).join("\n"));
+                eprintln!("again with WAYSIDE_SEED={seed} WAYSIDE_FLEETS=1");
+                std::panic::resume_unwind(panic);
+            }
+            up(&done);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(worker);
+        }
+    });
+    let done = done.into_inner();
+    let all = [
+        (counts.puts, "good rounds"),
+        (counts.faults, "bad ones"),
+        (counts.crashes, "crashes"),
+        (counts.restores, "backups and"),
+        (counts.put_back, "disks put back"),
+        (counts.copies, "disks copied"),
+        (counts.forks, "forks"),
+        (counts.rights, "withdrawals and erasures"),
+        (counts.rows, "rows arrived"),
+    ]
+    .map(|(count, what)| (count.into_inner(), what));
+    let told: Vec<String> = all.iter().map(|(n, what)| format!("{n} {what}")).collect();
+    println!("{done} fleets, {}, {} ms", told.join(", "), SystemClock.now().since(began));
+    assert!(done > 0, "a minute was not enough for one");
+    if done >= 20 {
+        assert!(all.iter().all(|(n, _)| *n > 0), "it must have been put to the test");
+    }
+}
