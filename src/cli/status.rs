@@ -15,7 +15,8 @@ const AFTER: &str = "Example:
 The first line is `ok`, or `attention: ...` with what is not well.";
 
 /// In this order; what else there is follows.
-const SECTIONS: [&str; 9] = ["totals", "lanes", "targets", "alarms", "holes", "tallies", "disk", "clock", "database"];
+const SECTIONS: [&str; 10] =
+    ["totals", "lanes", "targets", "alarms", "holes", "refused", "tallies", "disk", "clock", "database"];
 
 /// Flags of `status`.
 #[derive(Debug, clap::Args)]

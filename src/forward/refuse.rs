@@ -114,7 +114,7 @@ impl Forwarder {
         if error.code != "tls_time" {
             return Ok(error);
         }
-        let known = self.store.read(|tx| meta::newest_at(tx))?.max(NEVER_BEFORE);
+        let known = self.store.read(meta::newest_at)?.max(NEVER_BEFORE);
         let (now, what) = (self.clock.now(), error.what);
         Ok(match now < known {
             true => Error::config(format!("{what}; this machine's clock says {now}, and it was {known} already"))
@@ -230,8 +230,9 @@ impl Forwarder {
     fn find(&self, target: &dyn Target, due: &Due, seen: &Seen) -> std::result::Result<Vec<Seq>, Setback> {
         let most = allowed(seen.lines.len());
         let (mut bad, mut asked) = (Vec::new(), 0);
-        let mut open = vec![0..seen.lines.len()];
-        while let Some(stretch) = open.pop() {
+        let mut open: Vec<Range<usize>> = Vec::new();
+        let mut next = Some(0..seen.lines.len());
+        while let Some(stretch) = next.take().or_else(|| open.pop()) {
             let alive: Vec<Seq> =
                 seen.lines[stretch.clone()].iter().filter(|line| !line.is_hole).map(|line| line.seq).collect();
             if alive.is_empty() {
@@ -287,6 +288,12 @@ impl Forwarder {
                 self.pace(target).spend(gz.len(), (self.uptime_ms)());
                 target.judge(due.key(), &seen.rendered, &gz)
             }
+        };
+        let judged = match judged {
+            Err(setback) if matches!(setback.says, Some(Says::TooLarge { .. })) && stretch.len() > 1 => {
+                Ok(Judged::Bad(Vec::new()))
+            }
+            judged => judged,
         };
         let word = judged.as_ref().map_or_else(|setback| setback.error.code, |_| "judged");
         self.store.pen().call(move |tx| attempts::end(tx, attempt_id, word, 0))?;

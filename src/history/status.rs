@@ -10,7 +10,9 @@ use crate::domain::alarm::{self, Alarm};
 use crate::domain::event::Lane;
 use crate::history::counts::discreet;
 use crate::history::{History, SCHEMA_VERSION};
-use crate::store::{ReadTx, alarms, batches, counts, decisions, epochs, holes, meta, open, space, sums, tallies};
+use crate::store::{
+    ReadTx, alarms, batches, counts, decisions, epochs, holes, meta, open, refused, space, sums, tallies,
+};
 
 /// Something that is not well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -158,6 +160,8 @@ pub struct Status {
     pub alarms: Vec<AlarmStatus>,
     /// Lines that may no longer leave, by reason.
     pub holes: Vec<Named>,
+    /// Lines that a target will never take, by target: holes for it alone.
+    pub refused: Vec<Named>,
     /// What was dropped, refused and removed since ever.
     pub tallies: Vec<Named>,
     /// The disk.
@@ -200,6 +204,7 @@ impl History {
                 targets: targets(tx, current.map(|row| row.id))?,
                 alarms: raised.iter().map(alarm_status).collect(),
                 holes: named(holes::totals(tx)?),
+                refused: named(refused::totals(tx)?),
                 tallies: named(tallies::all(tx)?),
                 disk: DiskStatus { used_bytes, budget_bytes: meta::disk_budget(tx)?, free_bytes },
                 clock: ClockStatus { now_at: now.rfc3339(), newest_at: (newest.0 > 0).then(|| newest.rfc3339()) },
@@ -332,6 +337,7 @@ mod tests {
             targets: Vec::new(),
             alarms: Vec::new(),
             holes: Vec::new(),
+            refused: Vec::new(),
             tallies: Vec::new(),
             disk: DiskStatus { used_bytes: 10, budget_bytes: Some(1_000), free_bytes: 500 },
             clock: ClockStatus { now_at: String::new(), newest_at: Some(Millis(0).rfc3339()) },

@@ -9,7 +9,8 @@ use crate::domain::event::Lane;
 use crate::domain::line::{HoleReason, LineKind};
 use crate::domain::stored::EventRow;
 use crate::store::cursors::Cursor;
-use crate::store::{WriteTx, attempts, batches, cursors, events, frozen, holes, visitors, visits};
+use crate::store::refused::Why;
+use crate::store::{WriteTx, attempts, batches, cursors, events, frozen, holes, refused, visitors, visits};
 
 #[test]
 fn what_was_received_under_a_clock_that_was_ahead_holds_nothing_back() {
@@ -80,10 +81,13 @@ fn delivered_batches_go_with_their_holes_and_the_newest_stays() {
     }
     let (_, last) = world.visit("last", 1);
     world.seal(Lane::Pages);
-    let holes_of = bare.clone();
+    let (holes_of, bare_of) = (bare.clone(), bare.clone());
     world.write(move |tx| {
         for seq in holes_of.iter().chain([&Seq(last)]) {
             holes::before_delete(tx, Lane::Pages, *seq, HoleReason::Quota)?;
+        }
+        for (target, seq) in [(TARGET, bare_of[0]), ("mirror", bare_of[2]), ("gone", bare_of[2])] {
+            refused::insert(tx, target, Lane::Pages, seq, Why::BadRows)?;
         }
         let cursor = Cursor { put_no: 2, acked_no: 2, ..Cursor::default() };
         cursors::put(tx, TARGET, tx.identity().epoch_id, Lane::Pages, &cursor)?;
@@ -110,9 +114,12 @@ fn delivered_batches_go_with_their_holes_and_the_newest_stays() {
     upkeep.confirm().unwrap();
     upkeep.run_once(true).unwrap();
     assert_eq!(numbers(), [1, 2, 3, 4], "not before their time");
+    let refused = || world.read(refused::totals).into_iter().map(|(target, _)| target).collect::<Vec<_>>();
+    assert_eq!(refused(), ["mirror", TARGET], "what a forgotten target refused is forgotten with it");
     assert_eq!(world.read(cursors::targets), [TARGET], "no attempt at it is remembered");
     confirmed(months_later(36).plus(HOUR_MS));
     assert_eq!(numbers(), [2, 3, 4]);
+    assert_eq!(refused(), ["mirror"], "what was refused of a batch goes with the batch, and stays as long as it");
     confirmed(months_later(36).plus(20 * DAY_MS));
     assert_eq!(numbers(), [3, 4], "a required target has not acknowledged the third");
     let kept = world.read(|tx| holes::between(tx, Lane::Pages, Seq(0), Seq(i64::MAX)));
