@@ -148,7 +148,7 @@ impl<'r> FileReader<'r> {
     }
 
     /// The next batch; `None` behind the last, when the file is known to be whole. Errors: as [`FileReader::open`].
-    pub fn next(&mut self) -> Result<Option<Carried>> {
+    pub fn read_next(&mut self) -> Result<Option<Carried>> {
         if self.ended {
             return Ok(None);
         }

@@ -176,7 +176,7 @@ impl Taking<'_> {
 
     fn batches(&mut self, place: &Place, name: &str, at: &str, acks: &mut Vec<SignedAck>) -> Result<()> {
         let mut reader = FileReader::open(place.open(name)?, self.identities)?;
-        while let Some(carried) = reader.next()? {
+        while let Some(carried) = reader.read_next()? {
             self.looked += 1;
             (self.told)(self.looked);
             let edge = carried.key.edge.to_string();

@@ -198,9 +198,9 @@ fn plain_files_are_read_without_a_key_and_hold_what_they_say() {
     assert!(index.files.iter().all(|file| file.name.ends_with(".wayside")));
     let mut reader = FileReader::open(branch.place(stick.path()).open(&index.files[1].name).unwrap(), &[]).unwrap();
     assert_eq!(reader.head().edge, branch.edge());
-    let first = reader.next().unwrap().unwrap();
+    let first = reader.read_next().unwrap().unwrap();
     assert_eq!((first.key.lane, first.key.batch_no), (Lane::Pages, 1));
-    assert!(reader.next().unwrap().is_none() && reader.next().unwrap().is_none());
+    assert!(reader.read_next().unwrap().is_none() && reader.read_next().unwrap().is_none());
     // the target gets a key: everything is written anew, and nothing plain stays
     let branch = Branch::with(branch.world, Some(&centre.key));
     let out = branch.out(stick.path());
