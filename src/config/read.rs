@@ -15,7 +15,7 @@ use crate::consent::proofs::EraseOptions;
 use crate::domain::consent::LawfulBasis;
 use crate::domain::site::{PurposeOptions, SiteOptions};
 use crate::domain::withdrawal::OnWithdrawal;
-use crate::forward::options::TargetOptions;
+use crate::forward::options::{Encryption, TargetOptions};
 use crate::http::server::DoorOptions;
 use crate::ingest::options::PersonalOptions;
 use crate::subject::options::SubjectOptions;
@@ -77,6 +77,8 @@ pub(super) fn fullest() -> Config {
             client_key_file: Some("client.key".into()),
             proxy: Some("http://proxy.example:3128".to_owned()),
             receiver_key: Some("00".repeat(32)),
+            encrypt_to: Some("age1".to_owned()),
+            encrypt: Some(Encryption::None),
             recipient_name: Some("Example Ltd".to_owned()),
             ..TargetOptions::default()
         }],

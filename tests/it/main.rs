@@ -4,6 +4,7 @@
 
 mod bad_heads;
 mod bad_input;
+mod carry;
 mod clock;
 mod consent;
 mod erase_bytes;
