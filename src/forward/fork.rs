@@ -12,6 +12,7 @@ use crate::domain::event::Lane;
 use crate::domain::line::LineKind;
 use crate::forward::Forwarder;
 use crate::forward::target::Key;
+use crate::forward::tell::about;
 use crate::store::epochs::{EpochRow, Reason};
 use crate::store::forks::{self, Fork};
 use crate::store::{
@@ -108,17 +109,19 @@ impl Forwarder {
 
 /// Targets that have another batch under a number of ours, with the epoch that is.
 fn fenced(tx: &ReadTx<'_>, names: &[String]) -> Result<Vec<(String, EpochRow)>> {
+    let told = alarms::list(tx)?;
     let mut out = Vec::new();
     for name in names {
-        for epoch in epochs::all(tx)? {
-            let mut forked = false;
-            for lane in Lane::ALL {
-                let last = cursors::get(tx, name, epoch.id, lane)?.last_error;
-                forked |= last.is_some_and(|text| text.starts_with("fork"));
+        for lane in Lane::ALL {
+            let place = about(name, lane);
+            if !told.iter().any(|alarm| alarm.code == alarm::FORK && alarm.about == place) {
+                continue;
             }
-            if forked {
-                out.push((name.clone(), epoch));
-                break;
+            for epoch in epochs::all(tx)? {
+                if cursors::get(tx, name, epoch.id, lane)?.failures > 0 {
+                    out.push((name.clone(), epoch));
+                    break;
+                }
             }
         }
     }
@@ -181,7 +184,9 @@ fn begin(store: &Store, reason: Reason, cuts: Vec<Cut>, names: Vec<String>) -> R
             forks::insert(tx, &Fork { epoch_id: cut.epoch_id, lane: cut.lane, after, upto, new_epoch_id })?;
         }
         for name in &names {
-            alarms::clear(tx, alarm::FORK, name)?;
+            for lane in Lane::ALL {
+                alarms::clear(tx, alarm::FORK, &about(name, lane))?;
+            }
         }
         meta::set_fact(tx, PENDING, 0)?;
         Ok(keys)

@@ -12,6 +12,7 @@ use crate::forward::Forwarder;
 use crate::forward::fork::Cut;
 use crate::forward::retry::Verdict;
 use crate::forward::target::{Key, Target};
+use crate::forward::tell::about;
 use crate::store::cursors::Cursor;
 use crate::store::epochs::{EpochRow, Reason};
 use crate::store::{ReadTx, alarms, batches, cursors, epochs};
@@ -201,7 +202,7 @@ impl Forwarder {
             let next_at = tx.now().plus(Verdict::Fence.wait_ms(failures, 0.0));
             let cursor = Cursor { put_no: common, acked_no: common, failures, next_at, last_error };
             cursors::put(tx, &name, epoch_id, lane, &cursor)?;
-            alarms::raise(tx, alarm::FORK, &name, &told)
+            alarms::raise(tx, alarm::FORK, &about(&name, lane), &told)
         })?;
         Err(Error::conflict(what).code(alarm::FORK).remedy(alarm::remedy(alarm::FORK)))
     }
