@@ -79,14 +79,17 @@ fn tables(database: &str) -> Vec<String> {
     out
 }
 
+/// How every database is told to take rows; these are theirs, none is ours.
+const FILL: &str = "INSERT INTO";
+
 fn fill(database: &str) -> Vec<String> {
     let mut out = Vec::new();
     for (kind, _) in KINDS {
         let columns: Vec<String> = columns::of(kind).into_iter().map(|(name, ty)| taken(database, name, ty)).collect();
         out.push(match database {
-            "clickhouse" => format!("-- {kind}: INSERT INTO {kind}_line FORMAT JSONEachRow, with lines of this kind and SET input_format_skip_unknown_fields = 1, input_format_json_read_objects_as_strings = 1, input_format_json_read_arrays_as_strings = 1, date_time_input_format = 'best_effort'"),
-            "postgres" => format!("INSERT INTO {kind}_line SELECT\n{}\nFROM lines WHERE (line->>'kind') = '{kind}';", columns.join(",\n")),
-            _ => format!("INSERT INTO {kind}_line SELECT\n{}\nFROM lines WHERE (line->>'$.kind') = '{kind}';", columns.join(",\n")),
+            "clickhouse" => format!("-- {kind}: {FILL} {kind}_line FORMAT JSONEachRow, with lines of this kind and SET input_format_skip_unknown_fields = 1, input_format_json_read_objects_as_strings = 1, input_format_json_read_arrays_as_strings = 1, date_time_input_format = 'best_effort'"),
+            "postgres" => format!("{FILL} {kind}_line SELECT\n{}\nFROM lines WHERE (line->>'kind') = '{kind}';", columns.join(",\n")),
+            _ => format!("{FILL} {kind}_line SELECT\n{}\nFROM lines WHERE (line->>'$.kind') = '{kind}';", columns.join(",\n")),
         });
     }
     if database != "clickhouse" {

@@ -1,4 +1,5 @@
 //! The receiver that the manual prints, run as it stands there.
+//! Must never be run against anything but this machine.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,5 @@
 //! TLS: who is trusted, who we are, and whose clock is wrong.
+//! The certificates are those of the corpus; nothing else is trusted.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
