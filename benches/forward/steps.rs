@@ -75,7 +75,8 @@ pub fn run(data_dir: &Path, level: u32) -> Result<Vec<(&'static str, Steps)>> {
 }
 
 fn deliver(store: &Store, lane: Lane, level: u32, target: &Dir, steps: &mut Steps) -> Result<()> {
-    let order = Order { recipient: target.recipient(), keys: &store.identity().edge.keys, began: store.now() };
+    let order =
+        Order { recipient: target.recipient(), keys: &store.identity().edge.keys, began: store.now(), refused: &[] };
     for epoch in store.read(epochs::all)? {
         let mut after = 0;
         while let Some(batch) = store.read(|tx| batches::list(tx, epoch.id, lane, after, 1))?.pop() {
@@ -84,8 +85,8 @@ fn deliver(store: &Store, lane: Lane, level: u32, target: &Dir, steps: &mut Step
             let rendered = timed(&mut steps.render_ns, rendering)??;
             let rendered = timed(&mut steps.compress_ns, || rendered.compress(level))?;
             let key = Key { edge: epoch.edge, epoch: epoch.epoch, lane, batch_no: batch.batch_no };
-            let parcel = Parcel { key, rendered: &rendered, again: false };
-            timed(&mut steps.put_ns, || target.put(&parcel))??;
+            let parcel = Parcel::whole(key, &rendered, false);
+            timed(&mut steps.put_ns, || target.put(&parcel))?.map_err(|setback| setback.error)?;
             steps.batches += 1;
             steps.lines += batch.count;
             steps.plain_bytes += rendered.ndjson.len() as u64;
