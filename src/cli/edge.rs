@@ -6,10 +6,14 @@ use serde_json::json;
 
 use crate::base::error::Result;
 use crate::cli::status::section;
-use crate::cli::{Context, desk};
+use crate::cli::{Context, desk, edges};
 
 const AFTER: &str = "Example:
-  wayside edge renew                  give way at the target that told of a fork";
+  wayside edge renew                  give way at the target that told of a fork
+  wayside edge code --count 3         make codes that let edges send their batches here
+  wayside edge list                   those that do, and how complete they are
+
+An EDGE is its 32 digits, at least six of the first of them, or its label.";
 
 /// Flags of `edge`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +28,8 @@ enum What {
     /// Give way: what another database of this edge has numbered too goes out afresh, under a new epoch.
     #[command(after_help = "Example:\n  wayside edge renew --target centre")]
     Renew(Renew),
+    #[command(flatten)]
+    Known(edges::What),
 }
 
 #[derive(Debug, clap::Args)]
@@ -40,6 +46,7 @@ struct Renew {
 pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
     match &args.what {
         What::Renew(args) => renew(args, context),
+        What::Known(what) => edges::run(what, context),
     }
 }
 

@@ -27,6 +27,7 @@ pub mod counts;
 pub mod desk;
 pub mod dpia;
 pub mod edge;
+pub mod edges;
 pub mod erasures;
 pub mod events;
 pub mod exempt;

@@ -17,7 +17,9 @@ use crate::domain::site::Seat;
 use crate::domain::withdrawal::Withdrawal;
 use crate::erasure::Erasure;
 use crate::forward::pull::Pull;
+use crate::forward::pull::source::Source;
 use crate::forward::relay::Relay;
+use crate::forward::relay::source::RelaySource;
 use crate::forward::relay::traces::RelayTraces;
 use crate::forward::status::LaneStatus;
 use crate::forward::traces::OutboxTraces;
@@ -127,9 +129,13 @@ impl Care {
             }),
             ..Hooks::default()
         };
+        let others: Vec<Arc<dyn Source>> = match relay.on() {
+            Ok(()) => vec![Arc::new(RelaySource(Arc::clone(&relay)))],
+            Err(_) => Vec::new(),
+        };
         Care {
             upkeep: Upkeep::new(Arc::clone(&store), plan, hooks),
-            pull: Arc::new(Pull::new(Arc::clone(&forwarder), &config.targets, Vec::new())),
+            pull: Arc::new(Pull::new(Arc::clone(&forwarder), &config.targets, others)),
             store,
             ingest,
             forwarder,

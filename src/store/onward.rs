@@ -122,3 +122,28 @@ pub fn attempts(tx: &ReadTx<'_>, stream_id: i64, batch_no: i64) -> Result<Vec<(S
         })
         .map_err(|e| open::error("reading attempts onward", e))
 }
+
+/// A batch that a job was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Row of its stream.
+    pub stream_id: i64,
+    /// Its number.
+    pub batch_no: i64,
+    /// The newest right of the snapshot it was rendered from.
+    pub bound: Seq,
+    /// When that snapshot was taken.
+    pub began: Millis,
+    /// Lines that were holes.
+    pub holes: i64,
+}
+
+/// Notes, after the answer, what a job was given: the snapshot was the attempt.
+pub fn note(tx: &WriteTx<'_>, target: &str, g: &Given) -> Result<()> {
+    tx.execute(
+        "INSERT INTO onward_attempts (target, stream_id, batch_no, bound_seq, began_at, ended_at, outcome, hole_count) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'put', ?7)",
+        (target, g.stream_id, g.batch_no, g.bound, g.began, tx.now(), g.holes),
+    )
+    .map(|_| ())
+}

@@ -107,6 +107,16 @@ pub fn arrived(tx: &ReadTx<'_>, stream_id: i64, after: i64, limit: i64) -> Resul
         .map_err(|e| open::error("listing batches in the order they came", e))
 }
 
+/// The first batch of a stream behind a place in the order of arrival whose files lie here.
+pub fn next_held(tx: &ReadTx<'_>, stream_id: i64, after: i64) -> Result<Option<Received>> {
+    tx.conn()
+        .prepare_cached(&format!(
+            "{COLUMNS} WHERE r.stream_id = ?1 AND r.received_no > ?2 AND r.held = 1 ORDER BY r.received_no LIMIT 1"
+        ))
+        .and_then(|mut s| s.query_row((stream_id, after), row).optional())
+        .map_err(|e| open::error("looking for the next held batch", e))
+}
+
 /// Which batches to list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Which {

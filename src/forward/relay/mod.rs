@@ -25,6 +25,7 @@ mod onward;
 pub mod options;
 pub mod parts;
 pub mod receive;
+pub mod source;
 mod sweep;
 pub mod traces;
 

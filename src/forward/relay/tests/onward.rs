@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::forward::dir::TAKEN;
-use crate::forward::options::{ForwardOptions, TargetOptions};
+use crate::forward::options::{ForwardOptions, TargetKind, TargetOptions};
+use crate::forward::pull::{Acked, Ask, Pull};
+use crate::forward::relay::source::RelaySource;
 use crate::forward::{Forwarder, Report};
 use crate::store::onward;
 
@@ -124,4 +126,47 @@ fn what_went_onward_is_not_taken_back() {
     assert_eq!(centre.relay.resolve(ours.key.edge, &word, &Caller::Operator).unwrap_err().code, "passed_on");
     let word = Word { keep: &renew, renew: &keep };
     assert_eq!(centre.relay.resolve(ours.key.edge, &word, &Caller::Operator).unwrap(), 1);
+}
+
+#[test]
+fn a_job_pulls_what_lies_here_consent_first_and_acknowledges_what_it_was_given() {
+    let (_, before, after) = super::binding::withdrawn(MEASURE, MEASURE);
+    let centre = Centre::new();
+    let manifest: Manifest = serde_json::from_str(&before[0].manifest).unwrap();
+    let public_key = crate::base::text::unhex::<32>(&manifest.public_key).unwrap();
+    let edge = before[0].key.edge;
+    centre.relay.join(&Joining { code: &centre.code(), edge, public_key, label: "" }).unwrap();
+    for batch in before.iter().chain(&after) {
+        centre.put(batch).unwrap();
+    }
+    let Centre { world, relay } = centre;
+    let relay = Arc::new(relay);
+    let named = TargetOptions { name: "warehouse".to_owned(), kind: TargetKind::Pull, ..TargetOptions::default() };
+    let forwarder = Arc::new(world.forwarder_to(std::slice::from_ref(&named)));
+    let pull = Pull::new(forwarder, &[named], vec![Arc::new(RelaySource(Arc::clone(&relay)))]);
+    let pages = before.iter().find(|batch| batch.key.lane == Lane::Pages).unwrap();
+    assert_eq!(pull.give(None, pages.key).err().unwrap().code, "consent_first");
+    let taken = |key: Key, digest: &str| {
+        let acked = Acked { cursor: None, fence: None, upto: key, digest: digest.to_owned() };
+        pull.ack(&acked)
+    };
+    assert_eq!(taken(pages.key, &pages.digest()).unwrap_err().code, "not_taken");
+    let mut seen = Vec::new();
+    loop {
+        let page = pull.list(&Ask::default()).unwrap();
+        if page.batches.is_empty() {
+            break;
+        }
+        for listed in page.batches {
+            let (gz, manifest) = pull.give(None, listed.key).unwrap().goes().unwrap();
+            let found = crate::forward::inspect::batch(manifest.as_bytes(), &gz, Some(&public_key)).unwrap();
+            seen.push((listed.key.lane, found.holes));
+            assert_eq!(taken(listed.key, &"00".repeat(32)).unwrap_err().code, "fork");
+            assert_eq!(taken(listed.key, &found.part.digest).unwrap(), 1);
+        }
+    }
+    assert_eq!(seen.len(), before.len() + after.len());
+    assert!(seen.is_sorted_by_key(|(lane, _)| lane.code()), "{seen:?}");
+    assert!(seen.contains(&(Lane::Pages, 2)), "with the holes of what was bound: {seen:?}");
+    assert_eq!(taken(pages.key, &pages.digest()).unwrap(), 0, "again is nothing new");
 }
