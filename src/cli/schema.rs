@@ -30,7 +30,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
         (database, false) => tables(database),
         (database, true) => fill(database),
     };
-    context.output.lines(lines)?;
+    context.output.lines(lines.iter().flat_map(|text| text.lines()).map(str::to_owned))?;
     Ok(0)
 }
 

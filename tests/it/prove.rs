@@ -63,7 +63,7 @@ fn all_fit(patterns: &[&str], lines: &[&str]) -> bool {
 }
 
 /// Runs blocks in one shell, stopping at the first that fails; what each printed on either output.
-fn run(steps: &[Step], folder: &Path) -> (Vec<String>, bool) {
+fn run(steps: &[Step], folder: &Path, settings: &[(&str, &str)]) -> (Vec<String>, bool) {
     let mut script = "exec 2>&1\nset -e\n".to_owned();
     for step in steps {
         script.push_str(&format!("echo '{MARK}'\n{}\n", step.commands));
@@ -77,6 +77,7 @@ fn run(steps: &[Step], folder: &Path) -> (Vec<String>, bool) {
         command.env_remove(name);
     }
     let verifier = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/verify-ledger.py");
+    command.envs(settings.iter().copied());
     command.env("PATH", path).env("VERIFIER", verifier).env("TMPDIR", folder).current_dir(folder);
     let out = command.arg("-c").arg(script).stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
@@ -84,24 +85,30 @@ fn run(steps: &[Step], folder: &Path) -> (Vec<String>, bool) {
     (told, out.status.success())
 }
 
-#[test]
-fn the_page_does_what_it_says() {
+/// Every block of a page runs, and prints what stands there. `settings` = variables the page takes from outside.
+#[track_caller]
+pub fn page_holds(name: &str, page: &str, settings: &[(&str, &str)]) {
     let folder = tempfile::tempdir().unwrap();
-    let steps = steps(PAGE);
-    let (told, whole) = run(&steps, folder.path());
+    let steps = steps(page);
+    let (told, whole) = run(&steps, folder.path(), settings);
     let last = told.last().cloned().unwrap_or_default();
     for (step, told) in steps.iter().zip(&told) {
         let wanted: Vec<&str> = step.printed.as_deref().unwrap_or_default().lines().collect();
         let fits = all_fit(&wanted, &told.lines().collect::<Vec<_>>());
         assert!(
             fits,
-            "line {} of prove-it.md:\n{}\nprinted\n{told}\nand not\n{}",
+            "line {} of {name}:\n{}\nprinted\n{told}\nand not\n{}",
             step.line,
             step.commands,
             wanted.join("\n")
         );
     }
     assert!(whole && told.len() == steps.len(), "block {} of {} failed: {last}", told.len(), steps.len());
+}
+
+#[test]
+fn the_page_does_what_it_says() {
+    page_holds("prove-it.md", PAGE, &[]);
 }
 
 #[test]
@@ -134,7 +141,7 @@ fn a_page_that_says_something_else_is_noticed() {
     let page =
         "```sh\necho one\necho two 1>&2\n```\n\n```text\none\n…wo\n```\n```sh\nfalse\n```\n```sh\necho never\n```\n";
     let steps = steps(page);
-    let (told, whole) = run(&steps, folder.path());
+    let (told, whole) = run(&steps, folder.path(), &[]);
     assert_eq!((told, whole), (vec!["one\ntwo".to_owned(), String::new()], false), "it stops where a command fails");
     assert!(all_fit(&["one", "…wo"], &["one", "two"]) && !all_fit(&["one"], &["one", "two"]));
     assert!(!all_fit(&["one", "two"], &["one"]) && all_fit(&["…", "two"], &["a", "b", "two"]));

@@ -1,0 +1,31 @@
+//! `packaging/doc/connect.md`, run as it is printed, on a free port. Must never help the page along otherwise.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::prove;
+
+const PAGE: &str = include_str!("../../packaging/doc/connect.md");
+
+/// Ports nobody listens on now.
+fn free(count: usize) -> Vec<String> {
+    let all: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    all.iter().map(|one| one.local_addr().unwrap().to_string()).collect()
+}
+
+#[test]
+fn the_page_does_what_it_says() {
+    let addresses = free(2);
+    let load = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/load").display().to_string();
+    let settings = [("BRANCH", addresses[0].as_str()), ("CENTRE", addresses[1].as_str()), ("LOAD", load.as_str())];
+    prove::page_holds("connect.md", PAGE, &settings);
+}
+
+#[test]
+fn the_page_shows_every_way_that_was_promised() {
+    for words in
+        ["wayside pull", "crontab", "%header{wayside-manifest}", "wayside batch cat", "/v1/acks", "load_duckdb.py"]
+    {
+        assert!(PAGE.contains(words), "{words} is not shown");
+    }
+}
