@@ -130,7 +130,7 @@
 //! The same table stands in [`store::traces::PLACES`]; tests compare both, and what a full run leaves. A target's `path` may name another
 //! folder than `outbox/`. Names ending in `*` stand for what SQLite or a write in progress keeps beside a file.
 //!
-//! Not built yet, with their seams left clean: push, pull and relay targets, engines, the history over HTTP, engagement and
+//! Not built yet, with their seams left clean: targets that are engines, the history over HTTP, engagement and
 //! scoring.
 
 pub mod base;
