@@ -130,40 +130,45 @@ impl Fleet {
             86..=88 => machine.clock.advance(25 * MINUTE_MS),
             89 => machine.clock.advance(-2 * HOUR_MS),
             90..=92 => machine.reopen(),
+            _ => self.disk(at, roll, counts),
+        }
+    }
+
+    /// Something becomes of a machine's disk.
+    fn disk(&mut self, at: usize, roll: u64, counts: &Counts) {
+        let (count, made) = (self.machines.len(), format!("edge{}", self.machines.len()));
+        let machine = &mut self.machines[at];
+        let what = match roll {
             93 | 94 => {
                 machine.crash();
                 up(&counts.crashes);
+                "stops at once"
             }
             95..=97 => {
-                tell("a backup");
                 machine.back_up();
+                "a backup"
             }
-            98 | 99 => {
-                if machine.restore() {
-                    tell("a backup is put back");
-                    up(&counts.restores);
-                }
+            98 | 99 if machine.restore() => {
+                up(&counts.restores);
+                "a backup is put back"
             }
             100..=102 => {
-                tell("a snapshot");
                 machine.take_snapshot();
+                "a snapshot"
             }
-            103..=105 => {
-                if machine.put_back() {
-                    tell("the disk is put back");
-                    up(&counts.put_back);
-                }
+            103..=105 if machine.put_back() => {
+                up(&counts.put_back);
+                "the disk is put back"
             }
-            _ => {
-                if self.machines.len() < MACHINES_MAX {
-                    let name = format!("edge{}", self.machines.len());
-                    tell(&format!("the disk is copied to {name}"));
-                    let copy = self.machines[at].cloned(&name, Arc::clone(&self.upstream));
-                    self.machines.push(copy);
-                    up(&counts.copies);
-                }
+            106.. if count < MACHINES_MAX => {
+                let copy = machine.cloned(&made, Arc::clone(&self.upstream));
+                self.machines.push(copy);
+                up(&counts.copies);
+                "the disk is copied"
             }
-        }
+            _ => return,
+        };
+        self.done.lock().unwrap().push(format!("edge{at}: {what}"));
     }
 
     /// The network is well again, and whoever must gives way: then everything that may leave is there, once.
