@@ -11,6 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 SDK='purecloudplatformclientv2==269.0.0'
 SCHEMA='jsonschema==4.26.0'
 DUCKDB='duckdb==2.0.0'
+PANDAS='pandas==3.1.1'
 
 say() { printf 'tests/run.sh: %s\n' "$*" >&2; }
 
@@ -63,15 +64,15 @@ python_can_make_venvs() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
 # The tests speak to the daemon through the vendor's own SDK: a Python folder of its own, made once.
 need_python() {
-    local folder=$1 list="$SDK $SCHEMA $DUCKDB" made
+    local folder=$1 list="$SDK $SCHEMA $DUCKDB $PANDAS" made
     python_can_make_venvs || apt_install "python3 with venv" python3 python3-venv
     python_can_make_venvs || die "python3 still cannot make a venv" "install python3 and python3-venv of the same version"
     made=$(cat "$folder/installed" 2>/dev/null || true)
-    if [ "$made" != "$list" ] || ! "$folder/bin/python" -c 'import PureCloudPlatformClientV2, duckdb, jsonschema' 2>/dev/null; then
+    if [ "$made" != "$list" ] || ! "$folder/bin/python" -c 'import PureCloudPlatformClientV2, duckdb, jsonschema, pandas' 2>/dev/null; then
         say "installing $list into $folder"
         rm -rf "$folder"
         python3 -m venv "$folder" || die "python3 -m venv failed" "read its message above"
-        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$SDK" "$SCHEMA" "$DUCKDB" >&2 ||
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$SDK" "$SCHEMA" "$DUCKDB" "$PANDAS" >&2 ||
             die "pip could not install $list" "it needs the Python package index, or a mirror set in pip's configuration"
         printf '%s\n' "$list" >"$folder/installed"
     fi
@@ -91,8 +92,19 @@ need_age() {
     command -v age >/dev/null || die "there is still no age" "install the package age"
 }
 
+# One of the loading examples is for PostgreSQL. Where it cannot be had, its test says so.
+want_postgres() {
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && return
+    if command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }; then
+        say "installing PostgreSQL (postgresql)"
+        { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; } >&2 || true
+    fi
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || say "NOT TESTED: loading into PostgreSQL, which cannot be installed here"
+}
+
 need_cargo
 need_compiler
+want_postgres
 need_faketime
 need_age
 target=${CARGO_TARGET_DIR:-target}

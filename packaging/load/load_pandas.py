@@ -69,10 +69,10 @@ def counts(line, first):
 
 
 # each event once: by its origin, then by the site's event_id; each visit as it was told last
-events = tables["event"][[counts(line, line["seq"]) for line in lines["event"]]]
+events = tables["event"].loc[[counts(line, line["seq"]) for line in lines["event"]]]
 events = events.sort_values(["received_at", "edge", "epoch", "seq"])
 events = events.drop_duplicates(["edge", "epoch", "seq", "event_id"]).drop_duplicates(["site", "event_id"])
-visits = tables["visit"][[counts(line, line["first_seq"]) for line in lines["visit"]]]
+visits = tables["visit"].loc[[counts(line, line["first_seq"]) for line in lines["visit"]]]
 visits = visits.sort_values(["received_at", "seq"]).drop_duplicates(["edge", "visit_id"], keep="last")
 if len(sys.argv) > 2:
     events.to_csv(sys.argv[2], index=False)
