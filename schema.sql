@@ -906,6 +906,19 @@ CREATE TABLE erasure_targets (
   PRIMARY KEY (erasure_id, target)
 ) STRICT, WITHOUT ROWID;
 
+-- What a centre asked of this edge for people's sake, and how far it is.
+-- owner: src/store/directives.rs
+-- retention: for ever: one that comes again does nothing again
+-- personal: no
+CREATE TABLE directives (
+  directive_id BLOB    PRIMARY KEY CHECK (length(directive_id) = 16),
+  action       TEXT    NOT NULL CHECK (action IN ('erase', 'withdraw', 'restrict', 'object', 'access', 'rectify')),
+  state        TEXT    NOT NULL CHECK (state IN ('done', 'nothing_found', 'waiting', 'refused')),
+  what         TEXT    NOT NULL,
+  request_id   BLOB    CHECK (length(request_id) = 16),
+  taken_at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Running totals that outlive their rows: what was dropped, refused, removed, and why.
 -- owner: src/store/tallies.rs
 -- retention: for ever

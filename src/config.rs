@@ -12,6 +12,7 @@ use crate::consent::proofs::EraseOptions;
 use crate::domain::notice::Controller;
 use crate::domain::site::SiteOptions;
 use crate::domain::visit::VisitOptions;
+use crate::forward::directives::DirectivesOptions;
 use crate::forward::options::{ForwardOptions, TargetOptions};
 use crate::forward::relay::options::RelayOptions;
 use crate::http::server::DoorOptions;
@@ -70,6 +71,8 @@ pub struct Config {
     pub retention: RetentionOptions,
     /// Requests of data subjects.
     pub subject: SubjectOptions,
+    /// Whose directives are believed.
+    pub directives: DirectivesOptions,
     /// What stays after an erasure.
     pub erase: EraseOptions,
     /// How much of the disk may be used.
@@ -106,6 +109,7 @@ impl Default for Config {
             personal: PersonalOptions::default(),
             retention: RetentionOptions::default(),
             subject: SubjectOptions::default(),
+            directives: DirectivesOptions::default(),
             erase: EraseOptions::default(),
             quota: QuotaOptions::default(),
             upkeep: UpkeepOptions::default(),

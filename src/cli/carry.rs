@@ -15,7 +15,7 @@ use crate::base::error::{Error, Kind, Result, io};
 use crate::base::id::EdgeId;
 use crate::base::text::{bytes_text, hex};
 use crate::cli::progress::{Progress, Unit};
-use crate::cli::{Context, Desk, desk};
+use crate::cli::{Context, Desk, desk, directive};
 use crate::domain::delivery::{MANIFEST_HEADER, SignedAck};
 use crate::domain::event::Lane;
 use crate::domain::signed::Signed;
@@ -83,6 +83,9 @@ struct In {
     /// Believe only edges with this public key, 64 hex digits; may be given several times. With --to.
     #[arg(long, value_name = "HEX", requires = "to")]
     public_key: Vec<String>,
+    /// As a relay: let in this edge that could never join over a network, 32 hex digits, by the key its index is signed with.
+    #[arg(long, value_name = "EDGE", conflicts_with = "to")]
+    admit: Vec<String>,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
@@ -135,7 +138,7 @@ fn key(args: &Key, context: &mut Context) -> Result<u8> {
     Ok(0)
 }
 
-fn identity(path: &Path) -> Result<Identity> {
+pub(in crate::cli) fn identity(path: &Path) -> Result<Identity> {
     let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file {}", path.display()))
             .code("no_key_file")
@@ -148,6 +151,8 @@ fn identity(path: &Path) -> Result<Identity> {
 fn out(args: &Out, context: &mut Context) -> Result<u8> {
     there(&args.dir)?;
     let mut desk = context.desk()?;
+    // first of all: an erasure must not leave on the stick that brought it
+    let directives = directive::take(&mut *desk, &context.stop, &args.dir)?;
     let mut edge = Asked::about(&mut *desk, &context.stop, args.target.as_deref())?;
     let (target, to) = (edge.target.clone(), edge.to);
     let mut progress = Progress::start("carry", Unit::Of("batches"), context.interactive);
@@ -162,6 +167,7 @@ fn out(args: &Out, context: &mut Context) -> Result<u8> {
             "batches": done.batches, "kept": done.kept, "removed": done.removed, "bytes": done.bytes, "waiting": done.waiting,
         }))?;
     } else {
+        context.output.lines(directives)?;
         context.output.lines(told_out(&target, &done))?;
     }
     Ok(0)
@@ -189,8 +195,10 @@ fn told_out(target: &str, done: &Outcome) -> Vec<String> {
 
 fn take(args: &In, context: &mut Context) -> Result<u8> {
     there(&args.dir)?;
-    let identities = args.key.as_deref().map(identity).transpose()?.into_iter().collect::<Vec<Identity>>();
+    let key = args.key.as_ref().or(context.carry_key_file.as_ref());
+    let identities = key.map(|file| identity(file)).transpose()?.into_iter().collect::<Vec<Identity>>();
     let mut progress = Progress::start("carry", Unit::Of("batches"), context.interactive);
+    let mut directives = Vec::new();
     let (report, acks) = match &args.to {
         Some(to) => {
             let mut folder = Folder::new(to, identities.first(), keys(&args.public_key)?, &*context.clock);
@@ -200,6 +208,10 @@ fn take(args: &In, context: &mut Context) -> Result<u8> {
         }
         None => {
             let mut desk = context.desk()?;
+            directives = directive::take(&mut *desk, &context.stop, &args.dir)?;
+            for edge in &args.admit {
+                admit(&mut *desk, &context.stop, &args.dir, edge)?;
+            }
             let (own, acks) = acks_in(&mut *desk, &context.stop, &args.dir)?;
             let mut relay = Relay { desk: &mut *desk, stop: &context.stop, name: own.to_string() };
             let err = &mut context.output.err;
@@ -208,7 +220,10 @@ fn take(args: &In, context: &mut Context) -> Result<u8> {
         }
     };
     progress.end();
-    let report = report?;
+    let report = match report {
+        Err(error) if error.code == "nothing_carried" && !directives.is_empty() => Report::default(),
+        report => report?,
+    };
     if args.json {
         let refused = report.refused.iter().map(|one| json!({"place": one.place, "code": one.code, "what": one.what}));
         context.output.json(&json!({
@@ -218,6 +233,7 @@ fn take(args: &In, context: &mut Context) -> Result<u8> {
                 "refused": taken.refused})).collect::<Vec<_>>(),
         }))?;
     } else {
+        context.output.lines(directives)?;
         context.output.lines(told_in(&report, &acks))?;
     }
     if report.refused.is_empty() {
@@ -243,6 +259,22 @@ fn told_in(report: &Report, acks: &[(String, AcksTaken)]) -> Vec<String> {
         lines.push(format!("{} more wait at their edges: they did not fit", report.waiting));
     }
     lines
+}
+
+/// Lets an edge in by what lies on its stick: the operator's word stands for the network it does not have.
+fn admit(desk: &mut dyn Desk, stop: &Stop<()>, dir: &Path, edge: &str) -> Result<()> {
+    let edge =
+        EdgeId::parse(edge).map_err(|e| e.remedy("name it as its folder below wayside-carry/ is named"))?.to_string();
+    for target in names(&dir.join(FOLDER).join(&edge))? {
+        let Some((_, signed)) = Place::of(dir, &edge, &target)?.index((&edge, &target), None)? else { continue };
+        let made = desk::ask(desk, stop, "POST", "/v1/edges/codes", &json!({"count": 1, "days": 1}))?;
+        let code = made["codes"][0].as_str().ok_or_else(|| strange("code"))?;
+        let body = json!({"code": code, "edge": edge, "public_key": signed.public_key, "label": ""});
+        return desk::ask(desk, stop, "POST", "/v1/edges/join", &body).map(|_| ());
+    }
+    Err(Error::not_found(format!("there is no index of edge {edge} on this stick"))
+        .code("no_index")
+        .remedy("run `wayside carry out` again at that edge"))
 }
 
 /// The acknowledgements for this machine's own edge, target by target.
@@ -401,7 +433,8 @@ impl Receiver for Relay<'_> {
             reply = self.desk.send("PUT", &path, &headers, carried.gz.clone())?;
         }
         if !matches!(reply.status, 200 | 201) {
-            return Err(desk::refusal(&reply));
+            let word: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+            return Err(desk::refusal(&reply).context(word["error"].as_str().unwrap_or("refused")));
         }
         let told: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         let took = match (told["status"].as_str(), reply.status) {

@@ -134,6 +134,8 @@ pub struct Context {
     pub facts: Vec<Facts>,
     /// What the operator's records tell of the configuration.
     pub setup: Setup,
+    /// The secret key that sticks are encrypted to, where the configuration names one.
+    pub carry_key_file: Option<PathBuf>,
     /// Length of the write-ahead log at which a backup gives way, bytes.
     pub wal_bytes_max: Option<u64>,
     /// The time.
@@ -181,6 +183,7 @@ impl Context {
             history: HistoryOptions::default(),
             facts: Vec::new(),
             setup: Setup::default(),
+            carry_key_file: None,
             wal_bytes_max: None,
             clock: Arc::new(SystemClock),
             stop,

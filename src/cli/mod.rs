@@ -25,6 +25,7 @@ pub mod context;
 pub mod cookies;
 pub mod counts;
 pub mod desk;
+pub mod directive;
 pub mod dpia;
 pub mod edge;
 pub mod edges;
@@ -134,6 +135,8 @@ pub enum Command {
     PrepareImage(image::Args),
     /// Copy the database while the collector goes on.
     Backup(backup::Args),
+    /// Ask edges, as their centre, to erase, withdraw, correct or copy what they keep of a person.
+    Directive(directive::Args),
     /// Keep the register of data-subject requests, and carry them out.
     Subject(subject::Args),
     /// Make a pair of keys for recovery, or recover the keys of personal fields.
@@ -198,6 +201,7 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Reconcile(args) => reconcile::run(&args, context),
         Command::PrepareImage(args) => image::run(&args, context),
         Command::Backup(args) => backup::run(&args, context),
+        Command::Directive(args) => directive::run(&args, context),
         Command::Subject(args) => subject::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
         Command::Restore(args) => restore::run(&args, context),

@@ -33,6 +33,9 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             Ok(_) => {}
         }
     }
+    if let Err(error) = config.directives.key() {
+        findings.error("directives.centre_key", error.what, error.remedy);
+    }
     if let Some(path) = &config.subject.assertion_key_file
         && let Err(e) = crate::subject::assertion::check(path)
     {

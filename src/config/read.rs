@@ -15,7 +15,9 @@ use crate::consent::proofs::EraseOptions;
 use crate::domain::consent::LawfulBasis;
 use crate::domain::site::{PurposeOptions, SiteOptions};
 use crate::domain::withdrawal::OnWithdrawal;
+use crate::forward::directives::DirectivesOptions;
 use crate::forward::options::{Encryption, TargetOptions};
+use crate::forward::relay::options::RelayOptions;
 use crate::http::server::DoorOptions;
 use crate::ingest::options::PersonalOptions;
 use crate::subject::options::SubjectOptions;
@@ -67,6 +69,8 @@ pub(super) fn fullest() -> Config {
         },
         erase: EraseOptions { proof_key: Some("00".repeat(32)), ..EraseOptions::default() },
         quota: QuotaOptions { disk_budget_bytes: Some(10_000_000_000), ..QuotaOptions::default() },
+        relay: RelayOptions { carry_key_file: Some("carry.key".into()), ..RelayOptions::default() },
+        directives: DirectivesOptions { centre_key: Some("00".repeat(32)) },
         subject: SubjectOptions { assertion_key_file: Some("assertion.key".into()), ..SubjectOptions::default() },
         sites: vec![SiteOptions { purposes: vec![purpose], ..SiteOptions::builtin() }],
         targets: vec![TargetOptions {

@@ -131,6 +131,7 @@ fn context(config: Config) -> Result<Context> {
         history,
         facts: facts::of(&config),
         setup: setup::of(&config)?,
+        carry_key_file: config.relay.carry_key_file.clone(),
         wal_bytes_max: Some(config.store.wal_bytes_max),
         serve: Box::new(move |out: &mut dyn Write| serve(&serving, out)),
         open_here: Box::new(move || Ok(Box::new(Alone(Some(Here::open(&opening)?))) as Box<dyn Desk>)),

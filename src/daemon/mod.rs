@@ -24,6 +24,7 @@ use crate::tokens::Tokens;
 
 mod care;
 pub mod desk;
+mod directives;
 pub mod entry;
 pub mod facts;
 pub mod import;
@@ -78,11 +79,13 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
     let care = Arc::new(Care::new(config, Arc::clone(&store), Arc::clone(&ingest), Arc::clone(&clock)));
     let subject = Arc::new(rights::subject(config, &store, ingest.seats())?);
     subject.resume()?;
+    let directives = directives::directives(config, &store, &subject, ingest.seats())?;
     let app = Arc::new(App {
         ingest,
         consent: Arc::new(Consent::new(Arc::clone(&store), facts::of(config))),
         tokens,
         subject,
+        directives,
         carry: Carry::new(Arc::clone(care.forwarder()), &config.targets)?,
         trusted,
         pull: Arc::clone(care.pull()),

@@ -96,7 +96,7 @@ fn visitors_of(tx: &ReadTx<'_>, people: &[Person], level: Option<Level>) -> Resu
 
 /// Records the same decision for each of them. Errors: `Conflict` where a site is not configured any more, or they are
 /// too many.
-fn decide(
+pub(in crate::daemon) fn decide(
     tx: &WriteTx<'_>,
     seats: &[Seat],
     action: Action,

@@ -19,6 +19,7 @@ pub mod count;
 pub mod delivery;
 pub mod denied;
 pub mod device;
+pub mod directive;
 pub mod erasure;
 pub mod event;
 pub mod evidence;

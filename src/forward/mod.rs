@@ -19,6 +19,7 @@ use crate::store::{Reading, Store, limits};
 pub mod carry;
 pub mod client;
 pub mod dir;
+pub mod directives;
 pub mod encode;
 pub mod expire;
 pub mod fork;

@@ -9,6 +9,7 @@ use crate::consent::Consent;
 use crate::domain::network::Networks;
 use crate::erasure::Erasure;
 use crate::forward::carry::serve::Carry;
+use crate::forward::directives::Directives;
 use crate::forward::pull::Pull;
 use crate::forward::relay::Relay;
 use crate::ingest::Ingest;
@@ -51,6 +52,8 @@ pub struct App {
     pub erasure: Arc<Erasure>,
     /// Batches of other edges.
     pub relay: Arc<Relay>,
+    /// Directives of an enrolled centre.
+    pub directives: Directives,
     /// Batches for sticks.
     pub carry: Carry,
     /// Proxies whose `X-Forwarded-For` is believed.

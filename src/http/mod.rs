@@ -30,6 +30,7 @@ pub mod choice;
 pub mod consent;
 pub mod cors;
 pub mod desk;
+pub mod directives;
 pub mod edges;
 pub mod erasures;
 pub mod events;

@@ -8,8 +8,8 @@ use crate::http::reply::Reply;
 use crate::http::request::{Head, Peer, Request};
 use crate::http::server::{Plan, Responder, Service, Way};
 use crate::http::{
-    auth, batches_in, batches_out, carry, choice, consent, cors, edges, erasures, events, gdpr, import, journey, me,
-    notices, oauth, operator,
+    auth, batches_in, batches_out, carry, choice, consent, cors, directives, edges, erasures, events, gdpr, import,
+    journey, me, notices, oauth, operator,
 };
 use crate::http::{pixel, subject, tokens};
 
@@ -220,6 +220,7 @@ pub const ROUTES: &[Route] = &[
     operator("POST", "/v1/import/known", true, "How far a source was imported", import::known),
     operator("POST", "/v1/import/take", true, "Store a batch of imported events", import::take),
     operator("POST", "/v1/import/done", false, "End the visits an import brought to their end", import::done),
+    operator("POST", "/v1/directives", true, "Take directives of the centre in, and report", directives::take),
     operator("GET", "/v1/carry", false, "The targets that are reached by sticks", carry::about),
     operator("POST", "/v1/carry/due", true, "Batches of a lane to be written to a stick", carry::due),
     operator("POST", "/v1/carry/batch", true, "One batch, rendered for a stick", carry::batch),
@@ -345,7 +346,9 @@ impl Service for App {
         match find(self, head) {
             Found::Route(route, ..) => {
                 let most = match route.path {
-                    "/v1/import/take" | "/v1/import/known" | "/v1/carry/index" => IMPORT_BODY_BYTES_MAX,
+                    "/v1/import/take" | "/v1/import/known" | "/v1/carry/index" | "/v1/directives" => {
+                        IMPORT_BODY_BYTES_MAX
+                    }
                     BATCH => usize::try_from(self.relay.options().batch_bytes_max).unwrap_or(usize::MAX),
                     _ => self.ingest.limits().body_bytes_max,
                 };

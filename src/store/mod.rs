@@ -36,6 +36,7 @@ pub mod damage;
 pub mod decisions;
 pub mod denials;
 pub mod departed;
+pub mod directives;
 pub mod disclosure;
 pub mod edge;
 pub mod epochs;

@@ -183,3 +183,89 @@ fn what_is_wrong_with_a_stick_or_a_name_is_said_with_what_to_do() {
     let answer = daemon.send(&get("/v1/carry"));
     assert_eq!(answer.status, 404, "{answer:?}");
 }
+
+#[test]
+fn a_relay_takes_sticks_of_edges_it_knows_as_it_takes_their_puts() {
+    let stick = tempfile::tempdir().unwrap();
+    let centre = Centre::new();
+    let edge = Daemon::with(&centre.config("").replace("receiver_key", "# receiver_key"));
+    edge.give("v", &["measure"]);
+    send(&edge, 0, 8);
+    let (data, out) = (edge.home.data(), ["carry", "out", text(stick.path()), "--json"]);
+    let batches = told(wayside(&data, &out))["batches"].clone();
+    let key = centre.at("key");
+    let relay = Daemon::with(&format!("[relay]\nenabled = true\ncarry_key_file = \"{}\"\n", text(&key)));
+    let take = || {
+        let output = wayside(&relay.home.data(), &["carry", "in", text(stick.path()), "--json"]).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let stranger = take();
+    assert_eq!(stranger["stored"], json!(0));
+    assert!(stranger["refused"][0]["what"].as_str().unwrap().contains("unknown_edge"), "{stranger}");
+
+    // the operator lets it in, by the key its index is signed with
+    let id = edge.value("SELECT edge FROM epochs").as_str().unwrap().to_owned();
+    let admit = wayside(&relay.home.data(), &["carry", "in", text(stick.path()), "--admit", &id]).output().unwrap();
+    assert!(admit.status.success(), "{}", String::from_utf8_lossy(&admit.stderr));
+    assert_eq!(relay.value("SELECT count(*) FROM known_edges"), json!(1));
+    assert_eq!(relay.value("SELECT count(*) FROM received"), batches);
+    let again = take();
+    assert_eq!((&again["stored"], &again["same"], &again["refused"]), (&json!(0), &batches, &json!([])));
+    // the relay's own key signed; nothing else is believed once the edge names it
+    assert_eq!(told(wayside(&data, &out))["acknowledged"], batches);
+}
+
+const PAGE: &str = include_str!("../../packaging/doc/carry.md");
+
+/// Every `sh` block of the page, in order.
+fn blocks() -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut within = false;
+    for line in PAGE.lines() {
+        match (within, line) {
+            (false, "```sh") => {
+                within = true;
+                out.push(String::new());
+            }
+            (true, "```") => within = false,
+            (true, line) => out.last_mut().unwrap().extend([line, "\n"]),
+            _ => {}
+        }
+    }
+    out
+}
+
+#[test]
+fn the_page_does_what_it_says() {
+    let (centre, stick) = (Centre::new(), tempfile::tempdir().unwrap());
+    let keys = centre.config("");
+    std::fs::rename(centre.at("key"), centre.at("carry.key")).unwrap();
+    let mut made = Command::new(env!("CARGO_BIN_EXE_wayside"));
+    let made = made.args(["directive", "key", "--file"]).arg(centre.at("centre.key")).output().unwrap();
+    let daemon = Daemon::with(&format!("{}\n{keys}", String::from_utf8(made.stdout).unwrap()));
+    daemon.give("v", &["measure"]);
+    send(&daemon, 0, 3);
+    let visitor = daemon.value("SELECT lower(hex(visitor_ref)) FROM visitors").as_str().unwrap().to_owned();
+    let data = daemon.home.data();
+    let program = Path::new(env!("CARGO_BIN_EXE_wayside")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+    let blocks = blocks();
+    assert!(blocks.len() >= 6, "{blocks:?}");
+    let mut printed = String::new();
+    for block in &blocks {
+        let mut shell = Command::new("sh");
+        shell.args(["-e", "-c", block]).env("PATH", &path).stdin(Stdio::null());
+        shell.env("CENTRE", centre.0.path()).env("STICK", stick.path()).env("VISITOR_REF", &visitor);
+        shell.env("WAYSIDE_CONFIG", data.with_file_name("wayside.toml")).env("WAYSIDE_DATA_DIR", &data);
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{block}\n{}", String::from_utf8_lossy(&output.stderr));
+        printed.push_str(&String::from_utf8(output.stdout).unwrap());
+    }
+    assert_eq!(centre.events().len(), 3, "{printed}");
+    for told in
+        ["encrypt_to = \"age1", "receiver_key = \"", "acknowledged by centre: ", "centre_key = \"", "directives: 1 new"]
+    {
+        assert!(printed.contains(told), "{told}: {printed}");
+    }
+    assert!(printed.contains("waiting") || printed.contains("done"), "{printed}");
+}

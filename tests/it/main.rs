@@ -8,6 +8,7 @@ mod carry;
 mod clock;
 mod connect;
 mod consent;
+mod directives;
 mod erase_bytes;
 mod erase_sql;
 mod events;

@@ -1,6 +1,7 @@
 //! Tests of the configuration as a whole: defaults, the example file, where a value comes from, what cannot be read.
 //! Must never depend on the machine's environment. Invariant: `EXAMPLE` is the committed file.
 
+mod carried;
 mod checks;
 mod walls;
 

@@ -1,6 +1,8 @@
 //! Options of receiving other edges' batches. Owns the shape and the defaults; must never open anything.
 //! Invariant: off unless the operator says so.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// Who may send batches here.
@@ -24,6 +26,9 @@ pub struct RelayOptions {
     pub approve: Approve,
     /// Longest compressed batch that is taken, in bytes; 413 above, and the edge sends it in parts.
     pub batch_bytes_max: u64,
+    /// The secret key that sticks for this wayside are encrypted to, as `wayside carry key` made it; none = only plain ones are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carry_key_file: Option<PathBuf>,
     /// Edges that may be known at one time.
     pub edges_max: u32,
     /// Names of targets that what was received goes on to; none = it stays here until it is pulled or read.
@@ -40,6 +45,7 @@ impl Default for RelayOptions {
             enabled: false,
             approve: Approve::Code,
             batch_bytes_max: 8_388_608,
+            carry_key_file: None,
             edges_max: 1_000,
             onward: Vec::new(),
             keep_days: 7,

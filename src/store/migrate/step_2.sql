@@ -526,6 +526,15 @@ CREATE TABLE leases (
   expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE directives (
+  directive_id BLOB    PRIMARY KEY CHECK (length(directive_id) = 16),
+  action       TEXT    NOT NULL CHECK (action IN ('erase', 'withdraw', 'restrict', 'object', 'access', 'rectify')),
+  state        TEXT    NOT NULL CHECK (state IN ('done', 'nothing_found', 'waiting', 'refused')),
+  what         TEXT    NOT NULL,
+  request_id   BLOB    CHECK (length(request_id) = 16),
+  taken_at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 DROP VIEW visible_visits;
 CREATE VIEW visible_visits AS
   SELECT v.* FROM visits v JOIN visitors w ON w.visitor_id = v.visitor_id
