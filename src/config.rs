@@ -33,6 +33,7 @@ mod read;
 mod relay;
 mod sites;
 mod targets;
+pub mod upstream;
 
 use self::findings::{Findings, Places};
 pub use self::findings::{Problem, Severity};
@@ -230,6 +231,18 @@ impl Config {
         {
             config.personal.root_key_file = Some(root);
             above.push(("personal.root_key_file", "CREDENTIALS_DIRECTORY"));
+        }
+
+        match upstream::read(&config.data_dir) {
+            Ok(Some(target)) => upstream::add(&mut config.targets, target),
+            Ok(None) => {}
+            Err(e) => problems.push(Problem {
+                severity: Severity::Error,
+                line: None,
+                key: "target".to_owned(),
+                what: e.what,
+                remedy: e.remedy,
+            }),
         }
 
         // What cannot be read as written stands on its default now: nothing sensible can be said about that line again.

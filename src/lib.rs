@@ -119,6 +119,8 @@
 //! | `spool/rejected/` | [`ingest::spool`] | the shape of bad lines, values masked | removed whole |
 //! | `outbox/` | [`forward`] | pseudonymous lines | holes in what is not taken yet; what is taken is the taker's |
 //! | `relay/` | [`forward::relay`] | pseudonymous lines of other edges | holes, as their edges say; a file that names the person is written anew |
+//! | `upstream.*` | [`config::upstream`] | no | - |
+//! | `join.json` | [`daemon::join`] | no | - |
 //! | `results/` | [`store::traces`] | answers to requests for access | removed whole |
 //! | `snapshots/` | [`store::traces`] | as the database | a copy that holds the person is removed |
 //! | `damaged/` | [`store::traces`] | as the database | a copy that may hold the person keeps the erasure open |

@@ -103,6 +103,32 @@ pub struct ImageReport {
     pub elsewhere: Vec<String>,
 }
 
+/// What `wayside join` was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinRequest {
+    /// The upstream's address.
+    pub url: String,
+    /// The code.
+    pub code: String,
+    /// How the upstream shall call this edge.
+    pub label: Option<String>,
+    /// A PEM file with the authority that signed its certificate.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What joining came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct JoinReport {
+    /// This edge.
+    pub edge: String,
+    /// The upstream.
+    pub url: String,
+    /// It waits for the operator there.
+    pub waits: bool,
+    /// Where the target stands.
+    pub file: PathBuf,
+}
+
 /// Runs the collector until it is told to stop; the words of welcome go to the writer.
 pub type ServeFn = dyn Fn(&mut dyn Write) -> Result<()>;
 /// Opens the store in this process and serves the daemon's requests from it.
@@ -117,6 +143,8 @@ pub type RestoreFn = dyn Fn(&RestoreRequest) -> Result<RestoreReport>;
 pub type ImageFn = dyn Fn(bool) -> Result<ImageReport>;
 /// Compares what was sealed with what a target has.
 pub type ReconcileFn = dyn Fn(Option<&str>) -> Result<Reconciled>;
+/// Makes this edge known to an upstream, and writes what came of it.
+pub type JoinFn = dyn Fn(&JoinRequest) -> Result<JoinReport>;
 /// Checks line hashes, digests, chain and signatures; told batches done and in all.
 pub type VerifyFn = dyn Fn(&VerifyRequest, &mut Told<'_>) -> Result<Verified>;
 
@@ -162,6 +190,8 @@ pub struct Context {
     pub prepare_image: Box<ImageFn>,
     /// For `reconcile`.
     pub reconcile: Box<ReconcileFn>,
+    /// For `join`.
+    pub join: Box<JoinFn>,
     /// Keeps `stop` open where nobody else does.
     pub open: Option<Sender<()>>,
     /// Keep open what the composed program waits on besides: closed with `open`.
@@ -195,6 +225,7 @@ impl Context {
             import: Box::new(|_, _, _| missing("importing")),
             verify: Box::new(|_, _| missing("verifying")),
             restore: Box::new(|_| missing("restoring")),
+            join: Box::new(|_| missing("joining")),
             prepare_image: Box::new(|_| missing("preparing an image")),
             reconcile: Box::new(|_| missing("reconciling")),
             open: Some(open),

@@ -36,6 +36,7 @@ pub mod export;
 pub mod forward;
 pub mod image;
 pub mod import;
+pub mod join;
 pub mod keys;
 pub mod notice;
 pub mod output;
@@ -143,6 +144,8 @@ pub enum Command {
     Keys(keys::Args),
     /// Put a backup in place of a database that is gone.
     Restore(restore::Args),
+    /// Send this edge's batches to an upstream.
+    Join(join::Args),
     /// Make, list or revoke tokens for the network.
     Token(token::Args),
     /// List, begin or acknowledge erasures of people.
@@ -205,6 +208,7 @@ pub fn run(args: Args, mut context: Context) -> Result<u8> {
         Command::Subject(args) => subject::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
         Command::Restore(args) => restore::run(&args, context),
+        Command::Join(args) => join::run(&args, context),
         Command::Token(args) => token::run(&args, context),
         Command::Erasures(args) => erasures::run(&args, context),
         Command::Audit(args) => audit::run(&args, context),

@@ -20,7 +20,7 @@ use crate::cli::{self, Args, Desk};
 use crate::config::{Config, Flags, Loaded, Severity};
 use crate::daemon::desk::Here;
 use crate::daemon::import::{DeskSink, page_view};
-use crate::daemon::{compose, control_socket, facts, named, serve, setup};
+use crate::daemon::{compose, control_socket, facts, join, named, serve, setup};
 use crate::domain::accesslog::LogLine;
 use crate::domain::event::Lane;
 use crate::domain::site::Site;
@@ -48,6 +48,9 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> Result<u8> {
     if matches!(args.command, cli::Command::Check(_)) {
         let context = Context { check: Box::new(move || Ok(checked(&loaded))), ..bare(&Config::default()) };
         return cli::run(args, context);
+    }
+    if matches!(args.command, cli::Command::Serve(_)) && join::at_start(&loaded.config) {
+        loaded = Config::load(args.config.as_deref(), &|name| std::env::var(name).ok(), &flags)?;
     }
     for problem in loaded.problems.iter().filter(|p| p.severity == Severity::Warning) {
         log::warn!("configuration: {problem}");
@@ -123,6 +126,7 @@ fn context(config: Config) -> Result<Context> {
         visits: config.visits.clone(),
         root_key_file: config.personal.root_key_file.clone(),
     };
+    let joining = config.clone();
     let (serving, opening, verifying, restoring) = (config.clone(), config.clone(), config.clone(), config.clone());
     let (imaging, comparing) = (config.clone(), config.clone());
     let (end, stop) = Stop::pair();
@@ -138,6 +142,7 @@ fn context(config: Config) -> Result<Context> {
         import: Box::new(move |request, desk, told| import(&sites, &stop, request, desk, told)),
         verify: Box::new(move |request, told| verify(&verifying, request, told)),
         restore: Box::new(move |request| restore(&restoring, request)),
+        join: Box::new(move |request| join::join(&joining, request)),
         prepare_image: Box::new(move |really| prepare_image(&imaging, really)),
         reconcile: Box::new(move |name| {
             let reading = Reading::open(&comparing.data_dir, comparing.store.read_ms_max)?;

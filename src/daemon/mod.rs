@@ -28,6 +28,7 @@ mod directives;
 pub mod entry;
 pub mod facts;
 pub mod import;
+pub mod join;
 mod named;
 mod rights;
 pub mod setup;

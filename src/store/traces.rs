@@ -58,6 +58,8 @@ pub const PLACES: &[PlaceRow] = &[
         "pseudonymous lines of other edges",
         "holes, as their edges say; a file that names the person is written anew",
     ),
+    place("upstream.*", "config::upstream", "", ""),
+    place("join.json", "daemon::join", "", ""),
     place("results/", "store::traces", "answers to requests for access", "removed whole"),
     place("snapshots/", "store::traces", "as the database", "a copy that holds the person is removed"),
     place("damaged/", "store::traces", "as the database", "a copy that may hold the person keeps the erasure open"),
