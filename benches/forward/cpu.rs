@@ -1,4 +1,5 @@
 //! What the kernel says of this process. Linux only.
+//! Must never count what another process did.
 
 use std::fs;
 

@@ -62,8 +62,8 @@ pub fn run(data_dir: &Path, level: u32) -> Result<Vec<(&'static str, Steps)>> {
     for lane in Lane::ALL {
         let mut steps = Steps::default();
         let now = store.now();
-        let mut sealing = || seal::step(&store, lane, &rules, now, true);
-        while timed(&mut steps.seal_ns, &mut sealing)??.is_some() {}
+        let sealing = || seal::step(&store, lane, &rules, now, true);
+        while timed(&mut steps.seal_ns, sealing)??.is_some() {}
         deliver(&store, lane, level, &target, &mut steps)?;
         all.add(&steps);
         out.push((lane.word(), steps));

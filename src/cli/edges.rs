@@ -19,19 +19,19 @@ pub enum What {
     #[command(after_help = "Example:\n  wayside edge list --json")]
     List(List),
     /// Take an edge's batches.
-    #[command(after_help = "Example:\n  wayside edge approve \"branch 12\"")]
+    #[command(after_help = "Example:\n  wayside edge approve branch-12")]
     Approve(One),
     /// Give an edge another name.
     #[command(after_help = "Example:\n  wayside edge rename 0a1b2c \"branch 13\"")]
     Rename(Rename),
     /// Take an edge's batches no longer; what it sent stays.
-    #[command(after_help = "Example:\n  wayside edge revoke \"branch 12\"")]
+    #[command(after_help = "Example:\n  wayside edge revoke branch-12")]
     Revoke(One),
     /// An edge is gone for good; another may send what it left behind.
     #[command(after_help = "Example:\n  wayside edge retire 0a1b2c --for 4d5e6f")]
     Retire(Retire),
     /// Say which of two databases under one edge goes on; the other begins a new epoch.
-    #[command(after_help = "Example:\n  wayside edge resolve \"branch 12\" --keep 8c1fd2 --renew 03ab99")]
+    #[command(after_help = "Example:\n  wayside edge resolve branch-12 --keep 8c1fd2 --renew 03ab99")]
     Resolve(Resolve),
 }
 

@@ -6,7 +6,7 @@ use crate::cli::Context;
 use crate::cli::context::JoinRequest;
 
 const AFTER: &str = "Example:
-  wayside join https://centre.example:8787 --code 7KQ2M-XN4PD-9AWTB-C3HRE --label \"branch 12\"
+  wayside join https://centre.example:8787 --code 7KQ2M-XN4PD-9AWTB-C3HRE --label branch-12
 
 The token and the target `upstream` are written into the data directory (upstream.token, upstream.toml) and hold from the
 next start on. A file join.json there, with url, code, label and ca_file, is taken at the next start of `wayside serve`.";

@@ -279,7 +279,8 @@ mod tests {
         let files = [PathBuf::from("/a/b c.gz"), PathBuf::from("/it's.gz")];
         assert_eq!(template.command(&files), "cat '/a/b c.gz' '/it'\\''s.gz' > all");
         assert!(Template::of("cat").is_err());
-        assert!(template.run(&[PathBuf::from("/nowhere")]).is_err());
+        let absent = Template::of("cat {files} > /dev/null").unwrap();
+        assert!(absent.run(&[PathBuf::from("/nowhere")]).is_err());
     }
 
     #[test]

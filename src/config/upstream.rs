@@ -132,7 +132,7 @@ mod tests {
         assert_eq!((target.name.as_str(), target.url.as_deref()), (NAME, Some("https://centre.example")));
         let mut alone = vec![TargetOptions::default()];
         add(&mut alone, target.clone());
-        assert_eq!(alone, [target.clone()]);
+        assert_eq!(alone, std::slice::from_ref(&target));
         let own = TargetOptions { name: NAME.to_owned(), ..TargetOptions::default() };
         let mut named = vec![own.clone()];
         add(&mut named, target.clone());

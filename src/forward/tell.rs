@@ -11,9 +11,9 @@ use crate::store::{WriteTx, alarms};
 /// Refused lines are told this long after the newest.
 const REFUSED_TOLD_MS: i64 = 30 * DAY_MS;
 /// What concerns a target as a whole.
-const OF_TARGET: [&str; 5] = [alarm::AUTH, alarm::TLS, alarm::CLOCK, alarm::NOT_FOUND, alarm::FORK];
+const OF_TARGET: [&str; 4] = [alarm::AUTH, alarm::TLS, alarm::CLOCK, alarm::NOT_FOUND];
 /// What concerns one lane of it.
-const OF_LANE: [&str; 2] = [alarm::BAD_ACK, alarm::HELD];
+const OF_LANE: [&str; 3] = [alarm::BAD_ACK, alarm::HELD, alarm::FORK];
 
 /// What an alarm about one lane of a target is about.
 pub(in crate::forward) fn about(target: &str, lane: Lane) -> String {
@@ -53,14 +53,13 @@ impl Told {
     }
 }
 
-/// A batch landed after failures, the last of them `last_error`: what they told of is over. That of a fork is over only in the
-/// lane that met it.
+/// A batch landed after failures, the last of them `last_error`: what they told of is over, a fork only where it was the last.
 pub(in crate::forward) fn landed(tx: &WriteTx<'_>, target: &str, lane: Lane, last_error: &str) -> Result<()> {
     let met = last_error.starts_with(alarm::FORK);
-    for code in OF_TARGET.into_iter().filter(|code| met || *code != alarm::FORK) {
+    for code in OF_TARGET {
         alarms::clear(tx, code, target)?;
     }
-    for code in OF_LANE {
+    for code in OF_LANE.into_iter().filter(|code| met || *code != alarm::FORK) {
         alarms::clear(tx, code, &about(target, lane))?;
     }
     Ok(())

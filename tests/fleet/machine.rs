@@ -204,7 +204,7 @@ impl Machine {
         let report = forwarder.run_once(true).unwrap();
         let forked = report.failed.iter().any(|failed| failed.code == "fork");
         if forked {
-            let alarms = self.house().store.read(|tx| alarms::list(tx)).unwrap();
+            let alarms = self.house().store.read(alarms::list).unwrap();
             assert!(
                 alarms.iter().any(|alarm| alarm.code == "fork"),
                 "{}: a fork without an alarm: {alarms:?}",

@@ -84,11 +84,12 @@ impl Upstream {
                 digest: part.digest.clone(),
             };
             match out.last_mut() {
-                Some(last) if last.epoch == mark.epoch && last.lane == mark.lane => {
-                    if last.batch_no + 1 == mark.batch_no {
-                        *last = mark;
-                    }
+                Some(last)
+                    if last.epoch == mark.epoch && last.lane == mark.lane && last.batch_no + 1 == mark.batch_no =>
+                {
+                    *last = mark;
                 }
+                Some(last) if last.epoch == mark.epoch && last.lane == mark.lane => {}
                 _ if mark.batch_no == 1 => out.push(mark),
                 _ => {}
             }

@@ -93,3 +93,26 @@ fn every_route_opens_to_its_own_scope_and_to_nothing_else() {
         }
     }
 }
+
+#[test]
+fn batches_cross_a_network_over_tls_or_not_at_all() {
+    let world = World::new();
+    let code = |from: &str, secure: bool, path: &str| {
+        let head = Head {
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            query: String::new(),
+            headers: Headers::default(),
+            peer: Peer::Net(from.parse().unwrap()),
+            secure,
+            received_at: world.clock.now(),
+        };
+        crate::http::auth::carried(world.app(), &head).err().map(|e| e.code)
+    };
+    for path in ["/v1/batches", "/v1/batches/a/b/pages/000000000001", "/v1/leases", "/v1/acks", "/v1/watermarks/a"] {
+        assert_eq!(code("192.0.2.7", false, path), Some("plain"), "{path}");
+        assert_eq!(code("192.0.2.7", true, path), None, "{path}");
+        assert_eq!(code("::1", false, path), None, "{path}: a proxy on this machine may bring others");
+    }
+    assert_eq!(code("192.0.2.7", false, "/v1/events"), None, "events come as they always did");
+}

@@ -104,7 +104,7 @@ fn cut_at_any_byte_of_request_or_answer_the_batch_is_there_once() {
         let expected = if kept == 1 { Landed::Same } else { Landed::New };
         assert_eq!((again.landed, again.acknowledged), (expected, true), "{cut:?}");
         let kept = upstream.kept.lock().unwrap();
-        assert_eq!(kept[&path], [rendered.gz.clone()], "{cut:?}: once, and these bytes");
+        assert_eq!(kept[&path], std::slice::from_ref(&rendered.gz), "{cut:?}: once, and these bytes");
     }
     assert!(n > 1_000, "{n} places to cut at");
 }

@@ -22,6 +22,9 @@ use crate::store::{alarms, attempts, limits, refused};
 
 type Refuses = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
 
+/// A put: under which path, which part of how many, its lines.
+type Seen = (String, Option<(usize, usize)>, Vec<Value>);
+
 /// How the receiver is.
 #[derive(Default)]
 struct State {
@@ -34,7 +37,7 @@ struct State {
     lies: bool,
     parts: BTreeMap<(String, usize), Vec<u8>>,
     got: BTreeMap<String, Vec<Value>>,
-    puts: Vec<(String, Option<(usize, usize)>, Vec<Value>)>,
+    puts: Vec<Seen>,
     questions: usize,
     /// What happens before the next put is looked at.
     before: Option<Box<dyn FnOnce() + Send>>,
@@ -159,7 +162,10 @@ fn a_batch_that_is_too_large_goes_in_parts_and_later_ones_are_sealed_smaller() {
         let forwarder = forwarder(&world, &receiver);
         assert_eq!(codes(&world.round(&forwarder)), Vec::<&str>::new(), "{tells:?}");
         let state = receiver.state();
-        assert_eq!(of_lane(&state, "/pages/").iter().map(|lines| seqs(lines)).collect::<Vec<_>>(), [rows.clone()]);
+        assert_eq!(
+            of_lane(&state, "/pages/").iter().map(|lines| seqs(lines)).collect::<Vec<_>>(),
+            std::slice::from_ref(&rows)
+        );
         let parts = state.puts.iter().filter(|(.., lines)| lines.len() < 300 && !lines.is_empty()).count();
         assert!(parts > 2, "{tells:?}: {parts}");
         drop(state);

@@ -282,7 +282,7 @@ fn completeness_tells_how_many_branches_have_told_all_of_a_day() {
     let idle = super::super::complete::Idle { lane: Lane::Pages, until: Millis(1_780_000_000_000 + 2 * DAY_MS) };
     centre.relay.idle(id, Some(id), vec![idle]).unwrap();
     assert_eq!(day(DAY_MS).complete, 1, "an edge with nothing to send says so");
-    let rows = centre.world.store.read(|tx| received::room(tx)).unwrap();
+    let rows = centre.world.store.read(received::room).unwrap();
     assert_eq!(rows.0, 2);
     centre.relay.retire(two.store.identity().edge.id, None, &Caller::Operator).unwrap();
     assert_eq!(day(-DAY_MS).edges, 1, "nothing is expected of one that is gone");
