@@ -34,7 +34,7 @@ Exit codes: 0 all taken, 10 more waits, 65 a batch does not verify and lies in b
 /// Flags that name the other side; of `pull` and `ack`.
 #[derive(Debug, clap::Args)]
 pub struct From {
-    /// The other wayside, for example https://shop7.example:8787.
+    /// The other wayside, for example `https://shop7.example:8787`.
     #[arg(long, value_name = "URL")]
     from: String,
     /// Its cursor (a target with kind = "pull"); may be left out where it has only one.

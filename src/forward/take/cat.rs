@@ -62,7 +62,7 @@ pub fn file(path: &Path, manifest: Option<&Path>, key: Option<&[u8; 32]>, take: 
     Ok(all.len() as u64)
 }
 
-/// The batch of a key below a folder, in a file of its own or a joined one. Errors: as [`file`].
+/// The batch of a key below a folder, in a file of its own or a joined one. Errors: as [`file()`].
 pub fn keyed(folder: &Path, text: &str, key: Option<&[u8; 32]>) -> Result<Sound> {
     let (way, _) = Way::of_key(text)?;
     let alone = folder.join(format!("{text}{DATA}"));
