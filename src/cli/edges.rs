@@ -22,7 +22,7 @@ pub enum What {
     #[command(after_help = "Example:\n  wayside edge approve branch-12")]
     Approve(One),
     /// Give an edge another name.
-    #[command(after_help = "Example:\n  wayside edge rename 0a1b2c \"branch 13\"")]
+    #[command(after_help = "Example:\n  wayside edge rename 0a1b2c branch-13")]
     Rename(Rename),
     /// Take an edge's batches no longer; what it sent stays.
     #[command(after_help = "Example:\n  wayside edge revoke branch-12")]

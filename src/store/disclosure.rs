@@ -117,3 +117,30 @@ pub fn tell(tx: &WriteTx<'_>, row: &DecisionRow, visitor: &Visitor, floors: Purp
     decision(tx, row, visitor)?;
     if floors.is_none() { Ok(()) } else { withdrawal(tx, row, visitor, floors, floor) }
 }
+
+/// After a restore: what a log says was taken away is told anew, for nobody knows whether it had been told. The ledger has it as
+/// part of the restore; the line names the newest decision known of the visitor.
+pub fn tell_again(tx: &WriteTx<'_>, visitor: &Visitor, purposes: Purposes, floor: Seq) -> Result<()> {
+    let body = WithdrawalBody {
+        visitor_ref: visitor.visitor_ref.to_string(),
+        decision_seq: visitor.rights.consent_seq.0,
+        purposes: purposes.0,
+        floor_seq: floor.0,
+    };
+    let seq = tx.next_seq();
+    let line = FrozenRow {
+        seq,
+        lane: Lane::Consent,
+        kind: LineKind::Withdrawal,
+        epoch_id: tx.identity().epoch_id,
+        site_id: Some(visitor.site_id),
+        visitor_id: Some(visitor.id),
+        first_seq: seq,
+        received: tx.now(),
+        corrected: tx.now(),
+        rights: Rights { flags: visitor.rights.flags.with(purposes), exempt: false, ..visitor.rights },
+        salt: Salt::mint(),
+        body: serde_json::to_string(&body).expect("invariant: a body has string keys"),
+    };
+    frozen::insert(tx, &line)
+}

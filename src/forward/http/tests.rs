@@ -254,7 +254,7 @@ fn what_only_a_person_can_mend_holds_with_an_alarm_and_goes_on_when_mended() {
         ("404 Not Found", "not_found", "centre"),
         ("501 Not Implemented", "not_found", "centre"),
         ("302 Found", "not_found", "centre"),
-        ("409 Conflict", "fork", "centre"),
+        ("409 Conflict", "fork", "centre/pages"),
         ("415 Unsupported", "held", "centre/pages"),
         ("422 Unprocessable", "held", "centre/pages"),
     ] {

@@ -15,7 +15,8 @@ use crate::domain::visitor::{Visitor, id_hash};
 use crate::store::erasures::{self, ErasureRow, Part, Whose};
 use crate::store::rights_log::{ERASE, ERASE_CUSTOMER, ERASE_PART, Entry};
 use crate::store::{
-    WriteTx, ages, codes, decisions, denials, floors, identities, refusals, restrictions, sites, suppressed, visitors,
+    WriteTx, ages, codes, decisions, denials, disclosure, floors, identities, refusals, restrictions, sites,
+    suppressed, visitors,
 };
 
 /// Codes of one visitor at the most that are taken out of use with it.
@@ -178,6 +179,9 @@ fn take_away(tx: &WriteTx<'_>, mut visitor: Visitor, purposes: Purposes, at: Mil
     let id = visitor.id;
     visitors::keep_row(tx, &visitor)?;
     floors::raise(tx, id, purposes, floor)?;
+    if !purposes.is_none() {
+        disclosure::tell_again(tx, &visitor, purposes, floor)?;
+    }
     if !fresh.is_none() {
         denials::insert(tx, id, &Denial { purposes: fresh, from: at, until: None })?;
     }
