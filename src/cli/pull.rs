@@ -127,10 +127,11 @@ impl From {
     }
 }
 
-/// What a job calls itself: this program on this machine, in this folder.
+/// What a job calls itself: this program on this machine, in this folder. The same before the folder is made as after it: a
+/// job that was killed in its first round takes up its own lease.
 pub(in crate::cli) fn holder(own: &Path) -> String {
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let full = own.canonicalize().unwrap_or_else(|_| own.to_owned()).display().to_string();
+    let full = std::path::absolute(own).unwrap_or_else(|_| own.to_owned()).display().to_string();
     let text = format!("wayside pull {}:{full}", host.trim());
     let clean: String = text.chars().filter(|c| !c.is_control()).collect();
     let from = clean.len().saturating_sub(128);
@@ -287,5 +288,13 @@ mod tests {
     fn a_holder_names_itself_in_128_bytes() {
         let long = holder(Path::new(&format!("/{}/é", "x".repeat(300))));
         assert!(long.len() <= 128 && long.ends_with("/é"), "{long}");
+    }
+
+    #[test]
+    fn a_holder_has_one_name_whether_its_folder_is_there_yet_or_not() {
+        // a killed job would wait for its own lease, and two jobs in folders of the same name would be one
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(holder(Path::new("not-there-yet")), holder(&here.join("not-there-yet")));
+        assert_eq!(holder(Path::new("src")), holder(&here.join("src")));
     }
 }
