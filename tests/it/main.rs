@@ -32,3 +32,4 @@ mod spool;
 mod subject;
 mod support;
 mod tokens;
+mod upstream;

@@ -17,23 +17,24 @@ use crate::support::*;
 use crate::tokens::wayside;
 
 /// A folder with a token, and the words of a job that keeps its batches there.
-struct Puller {
+pub struct Puller {
     folder: TempDir,
-    from: String,
+    /// Where it pulls from.
+    pub from: String,
 }
 
 impl Puller {
-    fn new(address: SocketAddr, token: &str) -> Self {
+    pub fn new(address: SocketAddr, token: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), token).unwrap();
         Puller { folder, from: format!("http://{address}") }
     }
 
-    fn to(&self) -> PathBuf {
+    pub fn to(&self) -> PathBuf {
         self.folder.path().join("batches")
     }
 
-    fn command(&self, what: &str, words: &[&str]) -> Command {
+    pub fn command(&self, what: &str, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wayside"));
         command.args([what, "--from", &self.from, "--token-file", "token", "--to", "batches"]).args(words);
         command.env_remove("WAYSIDE_CONFIG").env_remove("WAYSIDE_DATA_DIR").current_dir(self.folder.path());
@@ -42,21 +43,21 @@ impl Puller {
 
     /// Runs a job; its exit code and what it printed.
     #[track_caller]
-    fn run(&self, what: &str, words: &[&str]) -> (i32, String) {
+    pub fn run(&self, what: &str, words: &[&str]) -> (i32, String) {
         let Output { status, stdout, stderr } = self.command(what, words).output().unwrap();
         let text = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
         (status.code().unwrap(), text)
     }
 
     #[track_caller]
-    fn pulls(&self, words: &[&str]) -> Value {
+    pub fn pulls(&self, words: &[&str]) -> Value {
         let out = self.command("pull", words).arg("--json").output().unwrap();
         assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
         serde_json::from_slice(&out.stdout).unwrap()
     }
 
     /// Lines in files of this ending.
-    fn lines(&self, ending: &str) -> Vec<Value> {
+    pub fn lines(&self, ending: &str) -> Vec<Value> {
         let mut out = Vec::new();
         for (path, bytes) in files(&self.to()) {
             if path.display().to_string().ends_with(ending) && !path.starts_with(self.to().join("bad")) {
@@ -80,7 +81,7 @@ fn acked(daemon: &Daemon) -> HashMap<String, i64> {
 }
 
 /// Every object of this target, wherever it stands.
-fn find(value: &Value, target: &str) -> Vec<Value> {
+pub fn find(value: &Value, target: &str) -> Vec<Value> {
     match value {
         Value::Object(map) if map.get("target").is_some_and(|t| t == target) && map.contains_key("acked") => {
             vec![value.clone()]
