@@ -23,9 +23,18 @@ fn the_page_does_what_it_says() {
 
 #[test]
 fn the_page_shows_every_way_that_was_promised() {
-    for words in
-        ["wayside pull", "crontab", "%header{wayside-manifest}", "wayside batch cat", "/v1/acks", "load_duckdb.py"]
-    {
+    for words in [
+        "wayside pull",
+        "crontab",
+        "%header{wayside-manifest}",
+        "wayside batch cat",
+        "/v1/acks",
+        "load_duckdb.py",
+        "edge code",
+        "wayside --config branch.toml --data-dir branch join",
+        "reconcile",
+        "carry.md",
+    ] {
         assert!(PAGE.contains(words), "{words} is not shown");
     }
 }
