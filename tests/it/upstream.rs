@@ -148,6 +148,37 @@ fn what_an_edge_stores_reaches_a_puller_behind_a_relay_once_and_a_withdrawal_fol
     assert!(lines.iter().filter(|line| line["kind"] == "hole").count() >= 10);
 }
 
+#[test]
+fn an_edge_joined_by_a_file_sends_once_the_operator_said_yes_and_no_longer_after_a_no() {
+    let relay = Daemon::with(&RELAY.replace("enabled = true", "enabled = true\napprove = \"manual\""));
+    let home = Daemon::with(EDGE).stop();
+    let code = wayside(&relay, &["edge", "code", "--json"])["codes"][0].clone();
+    let file = json!({"url": format!("http://{}", relay.address), "code": code});
+    std::fs::write(home.data().join("join.json"), file.to_string()).unwrap();
+    let edge = home.start();
+    let state = || wayside(&relay, &["edge", "list", "--json"])["edges"][0].clone();
+    assert_eq!((state()["label"].as_str(), state()["state"].as_str()), (Some("branch 12"), Some("waiting")));
+    assert!(!edge.home.data().join("join.json").exists(), "a file is taken once");
+    visits(&edge, "v", 3);
+    let refused = |code: &str| {
+        let told = wayside(&edge, &["forward", "--once", "--json"]);
+        let failed = told["failed"].as_array().unwrap_or_else(|| panic!("{told}")).clone();
+        assert!(!failed.is_empty() && failed.iter().all(|one| one["what"].as_str().unwrap().contains(code)), "{told}");
+    };
+    refused("not_approved");
+    assert_eq!(beside(&relay, &["edge", "approve", "branch 12"]).0, 0);
+    through(&edge);
+    assert_eq!(beside(&relay, &["edge", "revoke", "branch 12"]).0, 0);
+    visits(&edge, "w", 3);
+    refused("revoked");
+    assert_eq!(beside(&relay, &["edge", "approve", "branch 12"]).0, 0);
+    through(&edge);
+    let (_, token) = make(&relay, "warehouse job", "sync");
+    let job = Puller::new(relay.address, &token);
+    job.pulls(&["--cursor", "warehouse"]);
+    assert_eq!(by_id(&job.lines(".ndjson.gz")).len(), 6);
+}
+
 /// Throws that a seed repeats.
 struct Dice(u64);
 
