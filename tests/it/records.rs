@@ -133,7 +133,7 @@ fn whoever_refuses_is_answered_like_everybody_whatever_is_done_without_consent()
 }
 
 /// Every command, and where what it does with people's data is written down. The routes it asks are in `src/daemon/tests/audit.rs`.
-const COMMANDS: [(&str, &str); 28] = [
+const COMMANDS: [(&str, &str); 37] = [
     ("serve", "takes data in"),
     ("check", "reads no row"),
     ("record", "takes data in; decisions are entries of the ledger"),
@@ -147,6 +147,15 @@ const COMMANDS: [(&str, &str); 28] = [
     ("status", "names nobody"),
     ("batches", "ack by its route"),
     ("forward", "does what the daemon does by itself"),
+    ("edge", "renew and what is decided about other edges by their routes"),
+    ("join", "settings of this edge; the relay writes edge_joined"),
+    ("directive", "signs what is asked; each edge has a request in its register"),
+    ("carry", "an attempt for each batch; signatures say what arrived"),
+    ("reconcile", "names nobody"),
+    ("prepare-image", "removes the audit with everything else"),
+    ("pull", "at the other wayside: an attempt for each cursor and batch"),
+    ("ack", "at the other wayside"),
+    ("schema", "reads no row"),
     ("export", "exported"),
     ("backup", "backed_up"),
     ("subject", "by its routes"),
