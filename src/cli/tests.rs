@@ -96,6 +96,16 @@ fn the_definition_of_the_command_line_holds() {
     Args::command().debug_assert();
 }
 
+/// Words of a line; what stands between single quotes is one.
+fn as_a_shell_would(line: &str) -> Vec<String> {
+    let quoted = line.split('\'').enumerate();
+    let words = quoted.flat_map(|(n, part)| match n % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    });
+    words.collect()
+}
+
 #[test]
 fn every_command_helps_with_an_example() {
     fn walk(command: &clap::Command, path: &str) {
@@ -105,7 +115,7 @@ fn every_command_helps_with_an_example() {
         for line in help.lines().filter(|line| line.starts_with("  wayside ")) {
             let words = line.split("   ").find(|part| !part.trim().is_empty()).unwrap_or(line);
             let words = words.trim().split(" | ").next().unwrap().split(" < ").next().unwrap();
-            let parsed = Args::try_parse_from(words.split_whitespace());
+            let parsed = Args::try_parse_from(as_a_shell_would(words));
             assert!(parsed.is_ok(), "{path}: the example {words:?} does not parse: {}", parsed.err().unwrap());
         }
         for inner in command.get_subcommands() {
