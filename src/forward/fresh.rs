@@ -11,7 +11,7 @@ use crate::base::digest::Hash;
 use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::domain::batch::Batch;
-use crate::store::{ReadTx, decisions, holes};
+use crate::store::{ReadTx, decisions, erasures, holes};
 
 /// Bytes of lines kept at the most: one batch is put while the next is sealed.
 const BYTES_MAX: usize = 8 << 20;
@@ -32,7 +32,10 @@ impl Kept {
     /// Would rendering the batch from this snapshot give these lines, for whoever has a right to all of them?
     pub(in crate::forward) fn holds(&self, tx: &ReadTx<'_>, batch: &Batch) -> Result<bool> {
         let holes = holes::between(tx, batch.lane, batch.first_seq, batch.last_seq)?;
-        Ok(holes.len() == self.left_out && !decisions::narrowed_since(tx, self.ledger)?)
+        // an erasure cuts somebody off at once, and writes down neither a decision nor, until it gets there, a hole
+        Ok(holes.len() == self.left_out
+            && !decisions::narrowed_since(tx, self.ledger)?
+            && !erasures::any_under_way(tx)?)
     }
 }
 

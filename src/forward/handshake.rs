@@ -184,13 +184,13 @@ impl Forwarder {
         Ok(changed)
     }
 
-    /// The target has another batch under a number of ours. Where what lies between was never acknowledged, the puts that
-    /// follow find the last common one by themselves: a batch that is the same is an acknowledgement.
+    /// The target has another batch under a number of ours: nothing goes to it until a person says who gives way. Rows of all
+    /// lanes are numbered together, so that not even a lane in which both agree may go on.
     fn forked(&self, target: &dyn Target, place: &Place, their_no: i64) -> Result<()> {
-        let common = match self.last_common(target, place, 0, their_no - 1)? {
-            None if place.ours.acked < their_no => return Ok(()),
-            common => common.unwrap_or(0),
-        };
+        let acked = place.ours.acked;
+        // what was acknowledged below the number they differ in is common; above it nothing is known
+        let common =
+            self.last_common(target, place, 0, their_no - 1)?.unwrap_or(if acked < their_no { acked } else { 0 });
         let (name, epoch_id, lane) = (target.name().to_owned(), place.epoch.id, place.lane);
         let key = self.key_of(place, their_no);
         let what = format!("{key} is another batch there; the last one both have is {common}");

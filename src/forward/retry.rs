@@ -20,7 +20,7 @@ pub enum Verdict {
     Quarantine,
     /// A token, a right or a setting is missing: hold everything, look again slowly.
     Hold,
-    /// Another batch lies under this key: stop sending to this target in this lane, and say so.
+    /// Another batch lies under this key: stop sending to this target in all lanes, and say so.
     Fence,
     /// Our own disk failed: nothing more to this target in this round.
     Stop,

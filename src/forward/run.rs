@@ -68,15 +68,23 @@ fn heads(tx: &ReadTx<'_>, target: &str) -> Result<Heads> {
 
 /// The batch to try: those left alone that failed lately (`now`) or in this round (`failed`). While the consent lane has
 /// something to send, nothing goes before it; hours and bandwidth (`allowed`) do not concern it. After a failure the
-/// smallest goes first.
+/// smallest goes first. Where two databases wrote as one edge nothing goes in any lane but what finds out whether they still
+/// do: rows of all lanes are numbered together.
 fn choose(heads: Heads, now: Option<Millis>, failed: &[Lane], pace: &mut Pace, allowed: bool) -> Option<Due> {
     let waits = |due: &Due| {
         // a time far ahead was written before the clock was set back
         let later = now.is_some_and(|now| (1..=WAIT_MS_MAX).contains(&due.cursor.next_at.since(now)));
         later || failed.contains(&due.batch.lane)
     };
+    let fenced = heads.iter().find(|due| due.cursor.is_fenced());
+    if fenced.is_some_and(waits) {
+        return None;
+    }
     if let Some(consent) = heads.iter().find(|due| due.batch.lane == Lane::Consent) {
         return (!waits(consent)).then(|| consent.clone());
+    }
+    if let Some(fenced) = fenced {
+        return Some(fenced.clone());
     }
     if !allowed {
         return None;
@@ -125,7 +133,7 @@ impl Forwarder {
             match self.one(target, &due, (attempt_id, again, at), report)? {
                 Ended::Sent => sent = true,
                 Ended::Passed => {}
-                Ended::Failed(Verdict::Stop) => break,
+                Ended::Failed(Verdict::Stop | Verdict::Fence) => break,
                 Ended::Failed(verdict) if target.is_remote() && verdict != Verdict::Quarantine => break,
                 Ended::Failed(_) => failed.push(due.batch.lane),
             }

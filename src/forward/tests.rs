@@ -5,6 +5,7 @@ mod chain;
 mod example;
 mod files;
 mod fork;
+mod fresh;
 mod promise;
 mod reconcile;
 mod refused;

@@ -1,17 +1,24 @@
 //! Erasure in the files of targets that nobody has taken yet: each that names an erased visitor is put again, with holes.
-//! Must never touch what was taken. Invariant: number, digest and signature of a file put again stay what they were.
+//! Must never touch what was taken. Invariant: number, digest and signature of a file put again stay what they were. A file
+//! of a batch that this database does not know, because it was put back to an earlier state, gets its holes from its own lines.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::error::{Kind, Result, io};
+use serde::Deserialize;
+
+use crate::base::error::{Error, Kind, Result, io};
 use crate::base::gzip;
+use crate::base::id::{EdgeId, Epoch, Seq};
+use crate::domain::batch::Manifest;
+use crate::domain::event::Lane;
+use crate::domain::line::{HoleReason, line_hash, render_hole};
 use crate::forward::Forwarder;
-use crate::forward::dir::DATA;
-use crate::forward::encode::{self, Order};
-use crate::forward::inspect::LINES_BYTES_MAX;
+use crate::forward::dir::{DATA, MANIFEST, read_if_there};
+use crate::forward::encode::{self, Order, Rendered};
+use crate::forward::inspect::{self, LINES_BYTES_MAX};
 use crate::forward::target::{Key, Parcel, Target};
 use crate::store::traces::{Erased, Sought, Traces};
 use crate::store::{attempts, batches, epochs};
@@ -28,6 +35,16 @@ enum Names {
     Unknown,
 }
 
+/// Does a line name one of these? An erasure names the reference itself: that line is what remains.
+fn says(line: &[u8], refs: &[String]) -> bool {
+    let text = String::from_utf8_lossy(line);
+    !text.starts_with(r#"{"kind":"erasure""#) && refs.iter().any(|one| text.contains(one.as_str()))
+}
+
+fn refs_of(sought: &Sought) -> Vec<String> {
+    sought.refs.iter().map(ToString::to_string).collect()
+}
+
 fn names(path: &Path, sought: &Sought) -> Result<Names> {
     let packed = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -35,17 +52,35 @@ fn names(path: &Path, sought: &Sought) -> Result<Names> {
         Err(e) => return Err(io(format_args!("reading {}", path.display()), e)),
     };
     let Ok(lines) = gzip::decompress(&packed, LINES_BYTES_MAX) else { return Ok(Names::Unknown) };
-    if sought.others {
-        return Ok(Names::Somebody);
+    let refs = refs_of(sought);
+    let named = sought.others || lines.split(|b| *b == b'\n').any(|line| says(line, &refs));
+    Ok(if named { Names::Somebody } else { Names::Nobody })
+}
+
+/// Where a line was born, and its number.
+#[derive(Deserialize)]
+struct Stub<'a> {
+    edge: &'a str,
+    epoch: &'a str,
+    seq: i64,
+}
+
+/// Lines with holes where they name one of these; how many became holes. Errors: `Invalid` with code `bad_line`.
+fn cut(lines: &[u8], refs: &[String]) -> Result<(Vec<u8>, i64)> {
+    let (mut out, mut fresh) = (Vec::with_capacity(lines.len()), 0);
+    for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        if says(line, refs) {
+            let stub: Stub<'_> = serde_json::from_slice(line)
+                .map_err(|e| Error::invalid(format!("a line of a put batch does not parse: {e}")).code("bad_line"))?;
+            let origin = (EdgeId::parse(stub.edge)?, Epoch::parse(stub.epoch)?);
+            out.extend(render_hole(origin, Seq(stub.seq), HoleReason::Erased, &line_hash(line)));
+            fresh += 1;
+        } else {
+            out.extend_from_slice(line);
+        }
+        out.push(b'\n');
     }
-    let refs: Vec<String> = sought.refs.iter().map(ToString::to_string).collect();
-    // an erasure names the reference itself: that line is what remains
-    let told = |line: &[u8]| line.starts_with(br#"{"kind":"erasure""#);
-    let text = lines.split(|b| *b == b'\n').filter(|line| !told(line));
-    let mut names = text
-        .map(|line| String::from_utf8_lossy(line))
-        .flat_map(|line| refs.iter().map(|one| line.contains(one.as_str())).collect::<Vec<_>>());
-    Ok(if names.any(|found| found) { Names::Somebody } else { Names::Nobody })
+    Ok((out, fresh))
 }
 
 impl OutboxTraces {
@@ -97,6 +132,26 @@ impl OutboxTraces {
         forwarder.store.pen().call(move |tx| attempts::end(tx, attempt_id, put.landed.word(), holes))?;
         Ok(true)
     }
+
+    /// Gives a file holes where its own lines name somebody; false where that cannot be seen from the lines: rows of those
+    /// who stay name nobody who is sought. The consent lane has no such rows.
+    fn cut(&self, target: &dyn Target, key: Key, sought: &Sought) -> Result<bool> {
+        if sought.others && key.lane != Lane::Consent {
+            return Ok(false);
+        }
+        let Some(folder) = target.folder() else { return Ok(false) };
+        let _turn = self.0.turn(target);
+        let read = |ending| read_if_there(&folder.join(format!("{key}{ending}")));
+        let (Some(packed), Some(manifest)) = (read(DATA)?, read(MANIFEST)?) else { return Ok(false) };
+        let manifest = inspect::parse(&manifest)?;
+        let (ndjson, fresh) = cut(&gzip::decompress(&packed, LINES_BYTES_MAX)?, &refs_of(sought))?;
+        if fresh > 0 {
+            let holes = manifest.holes + fresh;
+            let rendered = Rendered { ndjson, gz: Vec::new(), manifest: Manifest { holes, ..manifest }, holes };
+            target.renew(&Parcel::whole(key, &rendered.compress(self.0.gzip_level), true))?;
+        }
+        Ok(true)
+    }
 }
 
 impl Traces for OutboxTraces {
@@ -116,7 +171,7 @@ impl Traces for OutboxTraces {
     fn erase(&self, sought: &Sought) -> Result<Erased> {
         let mut done = Erased::default();
         self.each(sought, |target, key, path, found| {
-            if found == Names::Somebody && self.renew(target, key)? {
+            if found == Names::Somebody && (self.renew(target, key)? || self.cut(target, key, sought)?) {
                 done.changed += 1;
             } else if path.exists() {
                 done.unreachable.push(path);

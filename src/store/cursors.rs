@@ -7,6 +7,7 @@ use rusqlite::OptionalExtension;
 use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::base::time::Millis;
+use crate::domain::alarm;
 use crate::domain::event::Lane;
 use crate::store::{ReadTx, WriteTx, batches, epochs, open};
 
@@ -23,6 +24,13 @@ pub struct Cursor {
     pub next_at: Millis,
     /// What went wrong last.
     pub last_error: Option<String>,
+}
+
+impl Cursor {
+    /// Did the target have another batch under a number of ours, when it was last tried?
+    pub fn is_fenced(&self) -> bool {
+        self.last_error.as_deref().is_some_and(|error| error.starts_with(alarm::FORK))
+    }
 }
 
 /// A target's position; zero where it has none.

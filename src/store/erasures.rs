@@ -265,6 +265,14 @@ pub fn unfinished(tx: &ReadTx<'_>) -> Result<Vec<ErasureRow>> {
     query(tx, "WHERE step <> 'done' OR unreachable IS NOT NULL ORDER BY opened_at, erasure_id", [])
 }
 
+/// Is there any that has not gone through all the rows?
+pub fn any_under_way(tx: &ReadTx<'_>) -> Result<bool> {
+    tx.conn()
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM erasures WHERE step <> 'done')")
+        .and_then(|mut s| s.query_row([], |row| row.get(0)))
+        .map_err(|e| open::error("looking for erasures under way", e))
+}
+
 /// Those of a request, the oldest first.
 pub fn of_request(tx: &ReadTx<'_>, request_id: &[u8; 16]) -> Result<Vec<ErasureRow>> {
     query(tx, "WHERE request_id = ?1 ORDER BY opened_at, erasure_id", [request_id])

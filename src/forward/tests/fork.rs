@@ -358,6 +358,42 @@ fn of_two_databases_of_one_edge_the_later_is_fenced_and_gives_way_without_losing
 }
 
 #[test]
+fn while_two_databases_write_as_one_edge_no_lane_goes_on() {
+    for tells_nothing in [false, true] {
+        let (world, centre) = (World::new(), Centre::default());
+        centre.hub(|hub| hub.tells_nothing = tells_nothing);
+        let a = world.visitor("a", MEASURE);
+        let before = forwarder(&world, &centre, false);
+        pages(&world, a, 2);
+        world.round(&before);
+        drop(before);
+        let (one, other) = copied(world);
+        pages(&one, a, 2);
+        pages(&other, a, 4);
+        let first = forwarder(&one, &centre, false);
+        one.round(&first);
+        // rows of another lane, under numbers that the first database gave to others
+        other.event(a, "scroll", Lane::Fine);
+        let second = forwarder(&other, &centre, false);
+        let taken = centre.hub(|hub| hub.batches.len());
+        for minutes in [0, 1, 16, 120] {
+            other.clock.advance(minutes * crate::base::time::MINUTE_MS);
+            assert_eq!(second.run_once(minutes == 0).unwrap().sent, Vec::new(), "{minutes}");
+        }
+        // somebody withdraws in the meantime: that waits with the rest, for it would go under a number of the other's too
+        other.decide("a", crate::domain::consent::Action::Withdraw, crate::domain::consent::Purposes::NONE);
+        assert_eq!(second.run_once(false).unwrap().sent, Vec::new());
+        assert_eq!(centre.hub(|hub| hub.batches.len()), taken);
+        centre.origins_are_unique();
+        second.give_way(None).unwrap();
+        other.round(&second);
+        centre.origins_are_unique();
+        assert!(consent_kinds(&centre).iter().any(|kind| kind.contains("withdrawal")));
+        verifies(&second);
+    }
+}
+
+#[test]
 fn voiding_that_was_cut_off_goes_on_at_the_next_start() {
     let (world, centre) = (World::new(), Centre::default());
     let a = world.visitor("a", MEASURE);
