@@ -122,6 +122,11 @@ impl Machine {
         other
     }
 
+    /// Does another machine go on from this one's disk?
+    pub fn has_copies(&self) -> bool {
+        Arc::strong_count(&self.exercised) > 1
+    }
+
     fn house(&self) -> &House {
         self.house.as_ref().unwrap()
     }

@@ -137,9 +137,10 @@ impl Upstream {
     /// and does what withdrawals and erasures say.
     pub fn seen(&self) -> BTreeMap<String, usize> {
         let mut rows: BTreeMap<(String, String), &Value> = BTreeMap::new();
-        let mut born: BTreeMap<String, &Value> = BTreeMap::new();
+        let mut born: BTreeMap<String, (&String, &Value)> = BTreeMap::new();
         let (mut floors, mut gone, mut holes) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        for line in self.batches.values().flat_map(|batch| &batch.lines) {
+        let lines = self.batches.iter().flat_map(|(key, batch)| batch.lines.iter().map(move |line| (key, line)));
+        for (key, line) in lines {
             let visitor = || line["visitor_ref"].as_str().unwrap().to_owned();
             match line["kind"].as_str().unwrap() {
                 "hole" => drop(holes.insert(origin(line))),
@@ -149,8 +150,9 @@ impl Upstream {
                 }
                 "erasure" => drop(gone.insert(visitor())),
                 "event" => {
-                    let before = born.insert(origin(line), line);
-                    assert!(before.is_none_or(|before| before == line), "one origin, two rows: {before:?} and {line}");
+                    let before = born.insert(origin(line), (key, line));
+                    let same = before.is_none_or(|(_, before)| before == line);
+                    assert!(same, "one origin, two rows: {before:?} and {key} {line}");
                     let was = if line["was"].is_object() { origin(&line["was"]) } else { origin(line) };
                     rows.insert((was, line["event_id"].as_str().unwrap().to_owned()), line);
                 }

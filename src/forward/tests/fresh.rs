@@ -60,11 +60,8 @@ fn what_did_not_change_since_the_seal_is_put_from_the_kept_lines() {
 
 #[test]
 fn whoever_lost_a_right_between_seal_and_put_is_a_hole_although_the_lines_were_kept() {
-    let acts: [(Action, Purposes); 3] = [
-        (Action::Withdraw, Purposes::NONE),
-        (Action::Restrict, Purposes::NONE),
-        (Action::Refuse, Purposes::MEASURE),
-    ];
+    let acts: [(Action, Purposes); 3] =
+        [(Action::Withdraw, Purposes::NONE), (Action::Restrict, Purposes::NONE), (Action::Refuse, Purposes::MEASURE)];
     for (action, purposes) in acts {
         let kinds = put_after(|world, _| {
             world.decide("a", action, purposes);
