@@ -18,7 +18,8 @@ use wayside::domain::event::Fate;
 use wayside::domain::site::SiteOptions;
 use wayside::erasure::{Asked, Who};
 use wayside::forward::Forwarder;
-use wayside::forward::options::ForwardOptions;
+use wayside::forward::options::{ForwardOptions, TargetKind, TargetOptions};
+use wayside::forward::relay::options::RelayOptions;
 use wayside::forward::target::Target;
 use wayside::history::backup::backup;
 use wayside::ingest::accept::{Arrived, Format};
@@ -26,8 +27,8 @@ use wayside::ingest::shape::Authority;
 use wayside::store::alarms;
 use wayside::store::restore::{self, RestoreOptions};
 
-use crate::upstream::Upstream;
-use crate::wire::Wire;
+use crate::upstream::markers;
+use crate::wire::{Look, Receiver, Wire};
 
 const START: Millis = Millis(1_800_000_000_000);
 const SITE: &str = "shop";
@@ -81,17 +82,46 @@ fn sites() -> Vec<SiteOptions> {
     }]
 }
 
+/// The promise: nothing leaves that the machine knows to be withdrawn or erased.
+fn by(book: &Arc<Mutex<Book>>) -> Look {
+    let book = Arc::clone(book);
+    Arc::new(move |key, ndjson| {
+        let book = book.lock().unwrap_or_else(PoisonError::into_inner);
+        for marker in markers(ndjson) {
+            let covered = book.rows.get(&marker);
+            assert_eq!(covered, Some(&false), "{key} carries {marker}, covered: {covered:?}");
+        }
+    })
+}
+
 impl Machine {
-    pub fn new(name: &str, upstream: Arc<Mutex<Upstream>>) -> Machine {
+    pub fn new(name: &str, to: Arc<dyn Receiver>) -> Machine {
+        let book = Arc::new(Mutex::new(Book::default()));
+        let look = by(&book);
+        Machine::with(name, (to, look), book, |_| ())
+    }
+
+    /// A machine that takes batches of others, lets a job pull them, and passes them on; `look` sees what leaves.
+    pub fn relay(name: &str, to: Arc<dyn Receiver>, look: Look) -> Machine {
+        Machine::with(name, (to, look), Arc::default(), |config| {
+            config.relay =
+                RelayOptions { enabled: true, onward: vec!["upstream".to_owned()], ..RelayOptions::default() };
+            let pull =
+                TargetOptions { name: "warehouse".to_owned(), kind: TargetKind::Pull, ..TargetOptions::default() };
+            config.targets = vec![pull];
+        })
+    }
+
+    fn with(name: &str, way: (Arc<dyn Receiver>, Look), book: Arc<Mutex<Book>>, set: impl Fn(&mut Config)) -> Machine {
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let mut config = Config { data_dir: root.path().join("0"), sites: sites(), ..Config::default() };
         config.targets = Vec::new();
         config.ingest.spool.enabled = false;
+        set(&mut config);
         let clock = ManualClock::at(START);
         let house = Some(compose(&config, Arc::new(clock.clone())).unwrap());
-        let book = Arc::new(Mutex::new(Book::default()));
-        let wire = Wire::new(upstream, Arc::clone(&book));
+        let wire = Wire::new(way.0, way.1);
         wire.at(&config.data_dir);
         Machine {
             name: name.to_owned(),
@@ -110,8 +140,8 @@ impl Machine {
     }
 
     /// Another machine begins with a copy of this one's disk, and both go on.
-    pub fn cloned(&self, name: &str, upstream: Arc<Mutex<Upstream>>) -> Machine {
-        let mut other = Machine::new(name, upstream);
+    pub fn cloned(&self, name: &str, to: Arc<dyn Receiver>) -> Machine {
+        let mut other = Machine::new(name, to);
         let next = other.next_place();
         copy(&self.config.data_dir, &next);
         *other.book() = self.book().clone();
@@ -127,7 +157,7 @@ impl Machine {
         Arc::strong_count(&self.exercised) > 1
     }
 
-    fn house(&self) -> &House {
+    pub fn house(&self) -> &House {
         self.house.as_ref().unwrap()
     }
 
@@ -199,7 +229,8 @@ impl Machine {
         let targets: Vec<Box<dyn Target>> = vec![Box::new(self.wire.clone())];
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let store = Arc::clone(&self.house().store);
-        Forwarder::to(store, clock, &options, targets, "branch")
+        let relay = Arc::clone(&self.house().app.relay);
+        Forwarder::to(store, clock, &options, targets, "branch").with_relay(relay)
     }
 
     /// One round of forwarding over the wire as it is now; true where another database's batch was in the way. Then an alarm
@@ -249,10 +280,23 @@ impl Machine {
 
     /// The machine stops at once: what lies on the disk at this moment is all there is.
     pub fn crash(&mut self) {
-        let next = self.next_place();
-        copy(&self.config.data_dir, &next);
+        let next = self.frozen();
         self.stop();
         self.start_at(next);
+    }
+
+    /// A copy of what lies on the disk at this moment.
+    pub fn frozen(&mut self) -> PathBuf {
+        let next = self.next_place();
+        copy(&self.config.data_dir, &next);
+        next
+    }
+
+    /// The machine stopped when this lay on its disk, and of a folder what lies there now.
+    pub fn crash_between(&mut self, before: PathBuf, folder: &str) {
+        copy(&self.config.data_dir.join(folder), &before.join(folder));
+        self.stop();
+        self.start_at(before);
     }
 
     /// If the machine stopped within the last round's put, it goes on from what lay on the disk then.

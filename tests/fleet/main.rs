@@ -10,6 +10,9 @@
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 mod machine;
+mod puller;
+mod relay;
+mod relayed;
 mod upstream;
 mod wire;
 
@@ -19,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wayside::base::time::{Clock, HOUR_MS, MINUTE_MS, SystemClock};
 
 use crate::machine::Machine;
+use crate::relayed::Relayed;
 use crate::upstream::Upstream;
 use crate::wire::Fault;
 
@@ -84,7 +88,7 @@ struct Fleet {
 impl Fleet {
     fn new(seed: u64, done: Arc<Mutex<Vec<String>>>) -> Fleet {
         let upstream = Arc::new(Mutex::new(Upstream::default()));
-        let machines = (0..EDGES).map(|i| Machine::new(&format!("edge{i}"), Arc::clone(&upstream))).collect();
+        let machines = (0..EDGES).map(|i| Machine::new(&format!("edge{i}"), upstream.clone())).collect();
         Fleet { done, machines, upstream, dice: Dice(seed), events: 0 }
     }
 
@@ -163,7 +167,7 @@ impl Fleet {
                 "the disk is put back"
             }
             106.. if count < MACHINES_MAX => {
-                let copy = machine.cloned(&made, Arc::clone(&self.upstream));
+                let copy = machine.cloned(&made, self.upstream.clone());
                 self.machines.push(copy);
                 up(&counts.copies);
                 "the disk is copied"
@@ -185,52 +189,72 @@ impl Fleet {
                 }
             }
         }
-        let upstream = self.upstream.lock().unwrap();
-        upstream.expect_chains_hold();
-        let seen = upstream.seen();
-        for machine in &self.machines {
-            let (book, exercised) = (machine.book(), machine.exercised.lock().unwrap());
-            for (marker, covered) in &book.rows {
-                let times = seen.get(marker).copied().unwrap_or(0);
-                // what another copy of this disk knows may hide it upstream, what it does not know may have brought it there
-                let copied = machine.has_copies();
-                let wanted = match covered {
-                    true => 0..=usize::from(copied),
-                    false => usize::from(!exercised.contains(&book.of[marker]))..=1,
-                };
-                assert!(
-                    wanted.contains(&times),
-                    "{marker} of {} stands {times} times upstream, covered: {covered}{}",
-                    machine.name,
-                    upstream.explain(marker)
-                );
-                counts.rows.fetch_add(times as u64, Ordering::Relaxed);
-            }
-        }
-        let twice = seen.iter().find(|(_, times)| **times != 1);
-        assert!(twice.is_none(), "{twice:?} stands there more than once{}", upstream.explain(twice.unwrap().0));
-        drop(upstream);
+        expect_once(&self.machines, &self.upstream.lock().unwrap(), "upstream", counts);
         self.machines.into_iter().for_each(Machine::close);
     }
 }
 
-fn run(seed: u64, counts: &Counts, done: &Arc<Mutex<Vec<String>>>) {
-    let mut fleet = Fleet::new(seed, Arc::clone(done));
-    for _ in 0..STEPS {
-        fleet.step(counts);
+/// Everything that may leave stands there once, chains hold, what was withdrawn or erased is not to be seen.
+fn expect_once(machines: &[Machine], there: &Upstream, place: &str, counts: &Counts) {
+    there.expect_chains_hold();
+    let seen = there.seen();
+    for machine in machines {
+        let (book, exercised) = (machine.book(), machine.exercised.lock().unwrap());
+        for (marker, covered) in &book.rows {
+            let times = seen.get(marker).copied().unwrap_or(0);
+            // what another copy of this disk knows may hide it there, what it does not know may have brought it there
+            let copied = machine.has_copies();
+            let wanted = match covered {
+                true => 0..=usize::from(copied),
+                false => usize::from(!exercised.contains(&book.of[marker]))..=1,
+            };
+            assert!(
+                wanted.contains(&times),
+                "{marker} of {} stands {times} times in {place}, covered: {covered}{}",
+                machine.name,
+                there.explain(marker)
+            );
+            counts.rows.fetch_add(times as u64, Ordering::Relaxed);
+        }
     }
-    fleet.settle(counts);
+    let twice = seen.iter().find(|(_, times)| **times != 1);
+    assert!(twice.is_none(), "{twice:?} stands in {place} more than once{}", there.explain(twice.unwrap().0));
+}
+
+/// One kind of fleet.
+trait Run {
+    /// One run by one seed; fails where something does not hold.
+    fn run(seed: u64, counts: &Counts, done: &Arc<Mutex<Vec<String>>>);
+}
+
+impl Run for Fleet {
+    fn run(seed: u64, counts: &Counts, done: &Arc<Mutex<Vec<String>>>) {
+        let mut fleet = Fleet::new(seed, Arc::clone(done));
+        for _ in 0..STEPS {
+            fleet.step(counts);
+        }
+        fleet.settle(counts);
+    }
 }
 
 #[test]
 fn every_row_that_may_leave_arrives_once_whatever_goes_wrong() {
+    all::<Fleet>("fleets");
+}
+
+#[test]
+fn every_row_that_may_leave_arrives_once_behind_a_relay_and_with_the_job_that_pulls_from_it() {
+    all::<Relayed>("fleets behind a relay");
+}
+
+fn all<R: Run>(what: &str) {
     let total = env("WAYSIDE_FLEETS", 100);
     let began = SystemClock.now();
     let first = env("WAYSIDE_SEED", 1);
     // without a wish for more, a minute is enough
     let patience_ms = if std::env::var_os("WAYSIDE_FLEETS").is_some() { i64::MAX } else { MINUTE_MS };
     let (counts, next, done) = (Counts::default(), AtomicU64::new(0), AtomicU64::new(0));
-    println!("{total} fleets from WAYSIDE_SEED={first}");
+    println!("{total} {what} from WAYSIDE_SEED={first}");
     let worker = || {
         loop {
             let seed = first + next.fetch_add(1, Ordering::Relaxed);
@@ -238,7 +262,7 @@ fn every_row_that_may_leave_arrives_once_whatever_goes_wrong() {
                 return;
             }
             let steps = Arc::default();
-            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed, &counts, &steps)));
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| R::run(seed, &counts, &steps)));
             if let Err(panic) = ran {
                 eprintln!("{}", steps.lock().unwrap_or_else(PoisonError::into_inner).join("\n"));
                 eprintln!("again with WAYSIDE_SEED={seed} WAYSIDE_FLEETS=1");
@@ -267,7 +291,7 @@ fn every_row_that_may_leave_arrives_once_whatever_goes_wrong() {
     ]
     .map(|(count, what)| (count.into_inner(), what));
     let told: Vec<String> = all.iter().map(|(n, what)| format!("{n} {what}")).collect();
-    println!("{done} fleets, {}, {} ms", told.join(", "), SystemClock.now().since(began));
+    println!("{done} {what}, {}, {} ms", told.join(", "), SystemClock.now().since(began));
     assert!(done > 0, "a minute was not enough for one");
     if done >= 20 {
         assert!(all.iter().all(|(n, _)| *n > 0), "it must have been put to the test");

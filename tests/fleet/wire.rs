@@ -11,8 +11,8 @@ use wayside::forward::options::Recipient;
 use wayside::forward::target::{Key, Landed, Parcel, Put, Says, Setback, Target};
 
 use crate::Dice;
-use crate::machine::{Book, copy};
-use crate::upstream::{Taken, Upstream, markers};
+use crate::machine::copy;
+use crate::upstream::{Taken, Upstream};
 
 /// What goes wrong with one put of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +47,21 @@ impl Fault {
 
 /// A request under way.
 #[derive(Clone)]
-struct Request {
-    key: String,
-    manifest: Vec<u8>,
-    gz: Vec<u8>,
+pub struct Request {
+    pub key: Key,
+    pub manifest: Vec<u8>,
+    pub gz: Vec<u8>,
 }
+
+/// Whoever requests arrive at.
+pub trait Receiver: Send + Sync {
+    fn take(&self, request: &Request) -> Result<Put, Setback>;
+    fn watermarks(&self, edge: EdgeId) -> Result<Option<Vec<Watermark>>>;
+    fn digest_of(&self, key: Key) -> Result<Option<String>>;
+}
+
+/// Looks at the lines of every attempt: key and bytes.
+pub type Look = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
 
 struct State {
     fault: Fault,
@@ -64,15 +74,15 @@ struct State {
 
 #[derive(Clone)]
 pub struct Wire {
-    upstream: Arc<Mutex<Upstream>>,
-    book: Arc<Mutex<Book>>,
+    to: Arc<dyn Receiver>,
+    look: Look,
     state: Arc<Mutex<State>>,
 }
 
 impl Wire {
-    pub fn new(upstream: Arc<Mutex<Upstream>>, book: Arc<Mutex<Book>>) -> Wire {
+    pub fn new(to: Arc<dyn Receiver>, look: Look) -> Wire {
         let state = State { fault: Fault::None, after: 0, late: Vec::new(), data_dir: PathBuf::new(), frozen: None };
-        Wire { upstream, book, state: Arc::new(Mutex::new(state)) }
+        Wire { to, look, state: Arc::new(Mutex::new(state)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,12 +113,14 @@ impl Wire {
         }
         let at = usize::try_from(dice.roll(state.late.len() as u64)).unwrap();
         let request = state.late.swap_remove(at);
-        let _ = self.deliver(&request); // nobody hears the answer
+        let _ = self.to.take(&request); // nobody hears the answer
     }
+}
 
-    fn deliver(&self, request: &Request) -> Result<Put, Setback> {
-        let mut upstream = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
-        match upstream.take(&request.key, &request.manifest, &request.gz) {
+impl Receiver for Mutex<Upstream> {
+    fn take(&self, request: &Request) -> Result<Put, Setback> {
+        let mut upstream = self.lock().unwrap_or_else(PoisonError::into_inner);
+        match upstream.take(&request.key.to_string(), &request.manifest, &request.gz) {
             Taken::New => Ok(Put { landed: Landed::New, acknowledged: true }),
             Taken::Same => Ok(Put { landed: Landed::Same, acknowledged: true }),
             Taken::Fork(digest) => {
@@ -118,17 +130,18 @@ impl Wire {
         }
     }
 
-    /// The promise: nothing leaves that the machine knows to be withdrawn or erased.
-    fn look(&self, parcel: &Parcel<'_>) {
-        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        for marker in markers(&parcel.rendered.ndjson) {
-            let covered = book.rows.get(&marker);
-            assert_eq!(covered, Some(&false), "{} carries {marker}, covered: {covered:?}", parcel.key);
-        }
+    fn watermarks(&self, edge: EdgeId) -> Result<Option<Vec<Watermark>>> {
+        let upstream = self.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some(upstream.watermarks(edge)))
+    }
+
+    fn digest_of(&self, key: Key) -> Result<Option<String>> {
+        let upstream = self.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(upstream.digest_of(&key.to_string()))
     }
 }
 
-fn down(what: &str) -> Setback {
+pub fn down(what: &str) -> Setback {
     Error::new(Kind::Upstream, "upstream", what.to_owned()).into()
 }
 
@@ -142,22 +155,22 @@ impl Target for Wire {
     }
 
     fn put(&self, parcel: &Parcel<'_>) -> Result<Put, Setback> {
-        self.look(parcel);
+        (self.look)(&parcel.key.to_string(), &parcel.rendered.ndjson);
         let manifest = serde_json::to_vec(&parcel.rendered.manifest).unwrap();
-        let request = Request { key: parcel.key.to_string(), manifest, gz: parcel.rendered.gz.clone() };
+        let request = Request { key: parcel.key, manifest, gz: parcel.rendered.gz.clone() };
         let mut state = self.state();
         if state.frozen.is_some() {
             return Err(down("this machine has stopped"));
         }
         if state.after > 0 {
             state.after -= 1;
-            return self.deliver(&request);
+            return self.to.take(&request);
         }
         match std::mem::replace(&mut state.fault, Fault::None) {
-            Fault::None => self.deliver(&request),
+            Fault::None => self.to.take(&request),
             Fault::LosesRequest => Err(down("the request was lost")),
-            Fault::LosesAnswer => self.deliver(&request).and(Err(down("the answer was lost"))),
-            Fault::Twice => self.deliver(&request).and_then(|_| self.deliver(&request)),
+            Fault::LosesAnswer => self.to.take(&request).and(Err(down("the answer was lost"))),
+            Fault::Twice => self.to.take(&request).and_then(|_| self.to.take(&request)),
             Fault::Late => {
                 state.late.push(request);
                 Err(down("no answer came in time"))
@@ -167,7 +180,7 @@ impl Target for Wire {
                 copy(&state.data_dir, &to);
                 state.frozen = Some(to);
                 if fault == Fault::StopsAfter {
-                    self.deliver(&request)?;
+                    self.to.take(&request)?;
                 }
                 Err(down("this machine has stopped"))
             }
@@ -179,8 +192,7 @@ impl Target for Wire {
     }
 
     fn digest_of(&self, key: Key) -> Result<Option<String>> {
-        let upstream = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(upstream.digest_of(&key.to_string()))
+        self.to.digest_of(key)
     }
 
     fn watermark(&self, _of: Key, acked: i64, _put_no: i64) -> Result<i64> {
@@ -188,7 +200,6 @@ impl Target for Wire {
     }
 
     fn watermarks(&self, edge: EdgeId) -> Result<Option<Vec<Watermark>>> {
-        let upstream = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Some(upstream.watermarks(edge)))
+        self.to.watermarks(edge)
     }
 }
