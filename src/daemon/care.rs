@@ -16,6 +16,7 @@ use crate::domain::event::Lane;
 use crate::domain::site::Seat;
 use crate::domain::withdrawal::Withdrawal;
 use crate::erasure::Erasure;
+use crate::forward::options::TargetKind;
 use crate::forward::pull::Pull;
 use crate::forward::pull::source::Source;
 use crate::forward::relay::Relay;
@@ -83,7 +84,9 @@ impl Care {
     /// Composes it.
     pub fn new(config: &Config, store: Arc<Store>, ingest: Arc<Ingest>, clock: Arc<dyn Clock>) -> Self {
         let spool = &config.ingest.spool;
-        let relay = Arc::new(Relay::new(Arc::clone(&store), &config.relay));
+        let jobs = config.targets.iter().filter(|target| target.kind == TargetKind::Pull && target.required);
+        let jobs = jobs.map(|target| target.name.clone()).collect();
+        let relay = Arc::new(Relay::new(Arc::clone(&store), &config.relay).keeping_for(jobs));
         let forwarder = Arc::new(
             Forwarder::new(
                 Arc::clone(&store),

@@ -40,6 +40,8 @@ pub struct Relay {
     store: Arc<Store>,
     files: Files,
     options: RelayOptions,
+    /// Cursors of jobs that must have pulled a batch before it goes.
+    jobs: Vec<String>,
     turns: [Mutex<()>; TURNS],
     /// Told when a batch came; with `true` when its lines bind what lies here.
     told: OnceLock<Told>,
@@ -54,7 +56,20 @@ impl Relay {
     pub fn new(store: Arc<Store>, options: &RelayOptions) -> Self {
         let files = Files::of(store.data_dir());
         let turns = std::array::from_fn(|_| Mutex::new(()));
-        Relay { store, files, options: options.clone(), turns, told: OnceLock::new(), bell: Bell::default() }
+        Relay {
+            store,
+            files,
+            options: options.clone(),
+            jobs: Vec::new(),
+            turns,
+            told: OnceLock::new(),
+            bell: Bell::default(),
+        }
+    }
+
+    /// The same; where batches go once they are passed on, these cursors must have acknowledged them too.
+    pub fn keeping_for(self, jobs: Vec<String>) -> Self {
+        Relay { jobs, ..self }
     }
 
     /// Names whoever is told of batches; the first one stays.

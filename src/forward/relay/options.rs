@@ -33,7 +33,8 @@ pub struct RelayOptions {
     pub edges_max: u32,
     /// Names of targets that what was received goes on to; none = it stays here until it is pulled or read.
     pub onward: Vec<String>,
-    /// Days a batch stays here after every target in `onward` has acknowledged it. Without any it stays.
+    /// Days a batch stays here after every target in `onward`, and every required target of kind `pull`, has acknowledged it.
+    /// Without any in `onward` it stays.
     pub keep_days: u32,
     /// Days the digest of a batch is remembered after its files are gone, so that another one under its key is known for one.
     pub remember_days: u32,

@@ -89,7 +89,7 @@ impl Relay {
         Ok(true)
     }
 
-    /// Removes what every target in `onward` has had for `keep_days`, and forgets what is too old to be asked for again.
+    /// Removes what every target in `onward` (and every job that must have it) has had for `keep_days`, and forgets what is too old to be asked for again.
     /// It follows the clock, so whoever calls it asks the clock guard first. Returns how many batches went.
     /// Errors: `Busy`, `Storage`.
     pub fn release(&self, now: Millis) -> Result<i64> {
@@ -121,11 +121,13 @@ impl Relay {
         Ok(gone)
     }
 
-    /// Has every target had it since before `before`?
+    /// Has every target had it since before `before`, and every job that must have it?
     fn is_done(&self, batch: &Received, before: Millis) -> Result<bool> {
         self.store.read(|tx| {
-            if onward::acked_by_all(tx, &self.options.onward, batch.stream_id)? < batch.no {
-                return Ok(false);
+            for names in [&self.options.onward, &self.jobs] {
+                if !names.is_empty() && onward::acked_by_all(tx, names, batch.stream_id)? < batch.no {
+                    return Ok(false);
+                }
             }
             Ok(onward::landed(tx, batch.stream_id, batch.batch_no)?.is_none_or(|at| at < before))
         })

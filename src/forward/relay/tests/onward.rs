@@ -97,6 +97,28 @@ fn what_every_target_took_goes_after_its_grace_and_is_remembered() {
 }
 
 #[test]
+fn what_went_onward_stays_until_a_job_that_must_have_it_has_it_too() {
+    let (edge, _) = edge_of(1);
+    let (centre, relay, forwarder) = passing();
+    centre.join(&edge);
+    let batch = batches(&edge).remove(0);
+    centre.put(&batch).unwrap();
+    centre.world.round(&forwarder);
+    let lines = format!("{}.ndjson.gz", batch.key);
+    let taken = centre.world.outbox().join(TAKEN).join(&lines);
+    fs::create_dir_all(taken.parent().unwrap()).unwrap();
+    fs::rename(centre.world.outbox().join(&lines), taken).unwrap();
+    assert_eq!(centre.world.round(&forwarder).acknowledged, 1);
+    centre.world.clock.advance(8 * DAY_MS);
+    let row = centre.world.store.read(|tx| held::find(tx, batch.key)).unwrap().unwrap();
+    let strict = Relay::new(Arc::clone(&centre.world.store), relay.options()).keeping_for(vec!["warehouse".to_owned()]);
+    assert_eq!(strict.release(centre.world.store.now()).unwrap(), 0, "the job has not come");
+    let cursor = crate::store::cursors::Cursor { put_no: row.no, acked_no: row.no, ..Default::default() };
+    centre.world.store.pen().call(move |tx| onward::put(tx, "warehouse", row.stream_id, &cursor)).unwrap();
+    assert_eq!(strict.release(centre.world.store.now()).unwrap(), 1);
+}
+
+#[test]
 fn a_batch_that_fills_a_gap_goes_onward_too() {
     let (edge, _) = edge_of(3);
     let (centre, _, forwarder) = passing();
