@@ -13,8 +13,8 @@ use crate::base::id::Seq;
 use crate::domain::batch::Batch;
 use crate::store::{ReadTx, decisions, erasures, holes};
 
-/// Bytes of lines kept at the most: one batch is put while the next is sealed.
-const BYTES_MAX: usize = 8 << 20;
+/// Bytes of lines kept at the most: one batch of the usual size waits while the one before it is put and the next is sealed.
+const BYTES_MAX: usize = 5 << 20;
 
 /// The lines of a batch as they were hashed.
 #[derive(Debug)]

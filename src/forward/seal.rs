@@ -23,6 +23,9 @@ use crate::forward::schedule::turn_came;
 use crate::store::lines::{self, Found, Stretch};
 use crate::store::{ReadTx, Store, WriteTx, batches, decisions, disclosure, holes};
 
+/// Bytes of lines that room is made for at once, at the most.
+const TEXT_BYTES: usize = 4 << 20;
+
 /// When and how lanes are sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealRules {
@@ -87,7 +90,12 @@ pub(in crate::forward) fn keeping(
         return if due { store.pen().call(move |tx| consent(tx, &owned)).map(Some) } else { Ok(None) };
     }
     let mut text = String::new();
-    let drafted = store.read(|tx| waits(tx)?.map(|waits| draft(tx, waits, rules, &mut text)).transpose())?;
+    let drafted = store.read(|tx| {
+        let Some(waits) = waits(tx)? else { return Ok(None) };
+        // at once as much as it can come to: growing by doubling would leave as much unused memory behind
+        text.reserve(rules.bytes_max.min(TEXT_BYTES) + TEXT_BYTES / 64);
+        draft(tx, waits, rules, &mut text).map(Some)
+    })?;
     let Some(drafted) = drafted else { return Ok(None) };
     let ends = drafted.ends.unwrap_or_default();
     let left_out = drafted.left_out.iter().filter(|(seq, ..)| (ends.0..=ends.1).contains(seq)).count();
