@@ -221,6 +221,9 @@ impl Machine {
     }
 
     pub fn upkeep(&self) {
+        if self.unmet {
+            return; // nor of one who withdrew and is removed, should that be before anything was met
+        }
         self.house().app.operations.upkeep(false).unwrap();
     }
 
