@@ -59,13 +59,18 @@ impl Puller {
     /// Lines in files of this ending.
     pub fn lines(&self, ending: &str) -> Vec<Value> {
         let mut out = Vec::new();
+        self.each_line(ending, |line| out.push(serde_json::from_str::<Value>(line).unwrap()));
+        out
+    }
+
+    /// Tells every line in files of this ending.
+    pub fn each_line(&self, ending: &str, mut tell: impl FnMut(&str)) {
         for (path, bytes) in files(&self.to()) {
             if path.display().to_string().ends_with(ending) && !path.starts_with(self.to().join("bad")) {
                 let text = String::from_utf8(wayside::base::gzip::decompress(&bytes, 1 << 28).unwrap()).unwrap();
-                out.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+                text.lines().for_each(&mut tell);
             }
         }
-        out
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::pull::visits;
@@ -99,14 +100,25 @@ fn public_key(daemon: &Daemon) -> String {
     edge["epochs"].as_array().unwrap().last().unwrap()["public_key"].as_str().unwrap().to_owned()
 }
 
+/// What of an event's line matters here.
+#[derive(Deserialize)]
+struct Row {
+    kind: String,
+    edge: String,
+    epoch: String,
+    seq: i64,
+    event_id: Option<String>,
+}
+
 /// Events by id, with the identity of each of their rows.
-fn by_id(lines: &[Value]) -> BTreeMap<String, Vec<Origin>> {
+fn by_id(job: &Puller) -> BTreeMap<String, Vec<Origin>> {
     let mut out: BTreeMap<String, Vec<Origin>> = BTreeMap::new();
-    for line in lines.iter().filter(|line| line["kind"] == "event") {
-        let text = |key: &str| line[key].as_str().unwrap().to_owned();
-        let origin = (text("edge"), text("epoch"), line["seq"].as_i64().unwrap());
-        out.entry(line["event_id"].as_str().unwrap().to_owned()).or_default().push(origin);
-    }
+    job.each_line(".ndjson.gz", |line| {
+        let row: Row = serde_json::from_str(line).unwrap();
+        if row.kind == "event" {
+            out.entry(row.event_id.unwrap()).or_default().push((row.edge, row.epoch, row.seq));
+        }
+    });
     out
 }
 
@@ -131,7 +143,7 @@ fn what_an_edge_stores_reaches_a_puller_behind_a_relay_once_and_a_withdrawal_fol
     let job = Puller::new(relay.address, &token);
     let told = job.pulls(&["--cursor", "warehouse"]);
     assert_eq!((&told["bad"], &told["more"]), (&json!([]), &json!(false)), "{told}");
-    let found = by_id(&job.lines(".ndjson.gz"));
+    let found = by_id(&job);
     assert!(found.values().all(|rows| rows.len() == 1), "each once: {found:?}");
     let origins: BTreeSet<_> = found.values().flatten().collect();
     assert_eq!((found.len(), origins.len()), (31, 31));
@@ -143,9 +155,8 @@ fn what_an_edge_stores_reaches_a_puller_behind_a_relay_once_and_a_withdrawal_fol
     assert!(job.lines(".ndjson.gz").iter().any(|line| line["kind"] == "withdrawal"), "the word itself came");
     let late = Puller::new(relay.address, &token);
     late.pulls(&["--cursor", "late"]);
-    let lines = late.lines(".ndjson.gz");
-    assert_eq!(by_id(&lines).len(), 21, "what came before the no is there no more");
-    assert!(lines.iter().filter(|line| line["kind"] == "hole").count() >= 10);
+    assert_eq!(by_id(&late).len(), 21, "what came before the no is there no more");
+    assert!(late.lines(".ndjson.gz").iter().filter(|line| line["kind"] == "hole").count() >= 10);
 }
 
 #[test]
@@ -176,7 +187,7 @@ fn an_edge_joined_by_a_file_sends_once_the_operator_said_yes_and_no_longer_after
     let (_, token) = make(&relay, "warehouse job", "sync");
     let job = Puller::new(relay.address, &token);
     job.pulls(&["--cursor", "warehouse"]);
-    assert_eq!(by_id(&job.lines(".ndjson.gz")).len(), 6);
+    assert_eq!(by_id(&job).len(), 6);
 }
 
 /// Throws that a seed repeats.
@@ -232,7 +243,6 @@ impl Shop {
                     pass(20);
                 }
                 book.lock().unwrap().extend(ids);
-                pass(15);
             }
         });
         Shop { to, accepted, thread }
@@ -244,7 +254,7 @@ impl Shop {
 }
 
 /// Events of one request.
-const EACH: usize = 20;
+const EACH: usize = 1_000;
 
 /// Was it answered with 200, whole?
 fn sent(to: SocketAddr, body: &str) -> bool {
@@ -272,8 +282,8 @@ fn killed(daemon: Daemon, ms: u64) -> Daemon {
 
 #[test]
 fn kills_of_edge_relay_and_puller_while_events_flow_lose_nothing_and_double_nothing() {
-    const EVENTS: usize = 8_000;
-    const ROUNDS: usize = 16;
+    const EVENTS: usize = 100_000;
+    const ROUNDS: usize = 12;
     let mut dice = Dice::new();
     let (mut relay, mut edge, road) = joined();
     for visitor in ["v0", "v1", "v2"] {
@@ -284,7 +294,9 @@ fn kills_of_edge_relay_and_puller_while_events_flow_lose_nothing_and_double_noth
     let mut job = Puller::new(relay.address, &token);
     let shop = Shop::open(edge.address, EVENTS);
     for round in 0..ROUNDS {
-        pass(100 + dice.below(600));
+        // kills lie all over the time in which events flow
+        until(PATIENCE, "sending on", || shop.accepted.lock().unwrap().len() >= round * EVENTS / (ROUNDS + 1));
+        pass(dice.below(600));
         shop.now_to(None);
         match round % 4 {
             0 => edge = killed(edge, dice.below(300)),
@@ -315,24 +327,23 @@ fn kills_of_edge_relay_and_puller_while_events_flow_lose_nothing_and_double_noth
     shop.thread.join().unwrap();
     let accepted = shop.accepted.lock().unwrap().clone();
     through(&edge);
+    let late = Puller::new(relay.address, &token);
+    let mut beside =
+        late.command("pull", &["--cursor", "late"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until(PATIENCE, "pulling everything", || {
         let (code, text) = job.run("pull", &["--cursor", "warehouse"]);
         assert!([0, 10, 75].contains(&code), "{code}: {text}");
         code == 0
     });
-    let found = by_id(&job.lines(".ndjson.gz"));
+    assert_eq!(beside.wait().unwrap().code(), Some(0));
+    let found = by_id(&job);
     let twice: Vec<_> = found.iter().filter(|(_, rows)| rows.len() != 1).collect();
     assert!(twice.is_empty(), "each event lies there in one row: {twice:?}");
     let counted: BTreeSet<String> = found.keys().filter(|id| id.starts_with("event-")).cloned().collect();
-    assert_eq!(counted, accepted);
-    let late = Puller::new(relay.address, &token);
-    late.pulls(&["--cursor", "late"]);
-    let found = by_id(&late.lines(".ndjson.gz"));
-    assert_eq!(
-        found.keys().cloned().collect::<BTreeSet<_>>(),
-        accepted,
-        "of the visitor who left nothing is given out"
-    );
+    assert!(counted == accepted, "{} accepted, {} there", accepted.len(), counted.len());
+    let found = by_id(&late);
+    let counted: BTreeSet<String> = found.keys().cloned().collect();
+    assert!(counted == accepted, "of the visitor who left nothing is given out");
     assert!(found.values().all(|rows| rows.len() == 1), "nor anything twice");
     assert_eq!(accepted.len(), EVENTS);
     assert!(early > 0, "events flowed while there were kills");
