@@ -39,9 +39,10 @@ impl Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Open,
-    /// Nobody was reached; when to probe again.
+    /// Nobody was reached; when to probe again. Where there was no network but the machine's own, its return is a reason too.
     Down {
         probe_at_ms: i64,
+        cut: bool,
     },
     /// The target, or a person, has to do something first.
     Held {
@@ -83,9 +84,14 @@ impl Pace {
     }
 
     pub(in crate::forward) fn leave(&self, now_ms: i64) -> Leave {
+        self.leave_while(now_ms, routed)
+    }
+
+    fn leave_while(&self, now_ms: i64, routed: impl Fn() -> bool) -> Leave {
         match self.way {
             Way::Open => Leave::Go,
-            Way::Down { probe_at_ms } if probe_at_ms <= now_ms => Leave::Probe,
+            Way::Down { probe_at_ms, .. } if probe_at_ms <= now_ms => Leave::Probe,
+            Way::Down { cut: true, .. } if routed() => Leave::Probe,
             Way::Held { until_ms } if until_ms <= now_ms => Leave::Go,
             Way::Down { .. } | Way::Held { .. } => Leave::Wait,
         }
@@ -142,21 +148,25 @@ impl Pace {
         self.met = false;
         self.proving = true;
         self.way = match Trouble::of(error) {
-            Trouble::Link => Way::Down { probe_at_ms: now_ms + PROBE_EVERY_MS },
+            Trouble::Link => Way::Down { probe_at_ms: now_ms + PROBE_EVERY_MS, cut: false },
             Trouble::Upstream | Trouble::Other => Way::Held { until_ms: now_ms.saturating_add(wait_ms) },
         };
     }
 
     /// A probe begun at `began_ms` failed.
     pub(in crate::forward) fn still_down(&mut self, began_ms: i64) {
-        let every = if routed() { PROBE_EVERY_MS } else { PROBE_WITHOUT_ROUTE_MS };
-        self.way = Way::Down { probe_at_ms: began_ms + every };
+        self.stays_down(began_ms, !routed());
+    }
+
+    fn stays_down(&mut self, began_ms: i64, cut: bool) {
+        let every = if cut { PROBE_WITHOUT_ROUTE_MS } else { PROBE_EVERY_MS };
+        self.way = Way::Down { probe_at_ms: began_ms + every, cut };
     }
 
     /// Milliseconds until something may change by itself, if that is known.
     pub(in crate::forward) fn next_ms(&mut self, now_ms: i64) -> Option<i64> {
         match self.way {
-            Way::Down { probe_at_ms: at } | Way::Held { until_ms: at } => Some(at.saturating_sub(now_ms)),
+            Way::Down { probe_at_ms: at, .. } | Way::Held { until_ms: at } => Some(at.saturating_sub(now_ms)),
             Way::Open => Some(self.bucket.wait_ms(now_ms)).filter(|wait| *wait > 0),
         }
     }
@@ -194,6 +204,17 @@ mod tests {
         assert_eq!((pace.leave(5_001), pace.has_met(), pace.is_proving()), (Leave::Go, false, true));
         pace.arrived();
         assert!(!pace.is_proving());
+    }
+
+    #[test]
+    fn a_network_that_is_back_is_probed_at_the_next_look() {
+        let mut pace = pace();
+        pace.stays_down(0, true);
+        assert_eq!(pace.leave_while(10, || false), Leave::Wait);
+        assert_eq!(pace.leave_while(10, || true), Leave::Probe, "its return is not waited for by the clock");
+        pace.stays_down(10, false);
+        assert_eq!(pace.leave_while(20, || true), Leave::Wait, "a network that was there all the time says nothing new");
+        assert_eq!(pace.leave_while(PROBE_EVERY_MS + 10, || true), Leave::Probe);
     }
 
     #[test]
