@@ -936,7 +936,8 @@ CREATE VIEW visible_visits AS
   WHERE v.visit_id > w.measure_floor
     AND NOT EXISTS (SELECT 1 FROM restrictions r WHERE r.visitor = w.visitor_id AND r.upto_seq = 9007199254740991);
 
--- Edges whose batches are taken here (relay): their key, and whether the operator lets them.
+-- Edges whose batches are taken here (relay): their key, and whether the operator lets them. `relay`: it may speak for edges
+-- below it; `direct`: it joined here by itself; `ruled`: its state is the word of this wayside, whatever relays say.
 -- owner: src/store/known_edges.rs
 -- retention: for ever (one that is revoked or retired explains what it sent)
 -- personal: no
@@ -948,7 +949,36 @@ CREATE TABLE known_edges (
   successor    TEXT    CHECK (length(successor) = 32),
   joined_at    INTEGER NOT NULL,
   changed_at   INTEGER NOT NULL,
-  last_seen_at INTEGER
+  last_seen_at INTEGER,
+  site         TEXT,
+  relay        INTEGER NOT NULL CHECK (relay IN (0, 1)),
+  direct       INTEGER NOT NULL CHECK (direct IN (0, 1)),
+  ruled        INTEGER NOT NULL CHECK (ruled IN (0, 1))
+) STRICT, WITHOUT ROWID;
+
+-- What relays say of the edges below them: each relay that vouched for an edge, and its newest word.
+-- owner: src/store/vouches.rs
+-- retention: for ever (it says by whom an edge came to be known)
+-- personal: no
+CREATE TABLE vouches (
+  edge    TEXT    NOT NULL REFERENCES known_edges (edge),
+  relay   TEXT    NOT NULL REFERENCES known_edges (edge),
+  state   TEXT    NOT NULL CHECK (state IN ('waiting', 'approved', 'revoked', 'retired')),
+  label   TEXT    NOT NULL,
+  told_at INTEGER NOT NULL,
+  PRIMARY KEY (edge, relay)
+) STRICT, WITHOUT ROWID;
+
+-- What each target was told of the edges that are known here, as a digest of the statement.
+-- owner: src/store/vouches.rs
+-- retention: while the target is configured
+-- personal: no
+CREATE TABLE vouched (
+  target  TEXT    NOT NULL,
+  edge    TEXT    NOT NULL REFERENCES known_edges (edge),
+  digest  BLOB    NOT NULL CHECK (length(digest) = 32),
+  told_at INTEGER NOT NULL,
+  PRIMARY KEY (target, edge)
 ) STRICT, WITHOUT ROWID;
 
 -- What lets an edge join, once. A digest of each code, never the code.
@@ -961,6 +991,8 @@ CREATE TABLE join_codes (
   expires_at INTEGER NOT NULL,
   used_by    TEXT    CHECK (length(used_by) = 32),
   used_at    INTEGER,
+  relay      INTEGER NOT NULL CHECK (relay IN (0, 1)),
+  site       TEXT,
   CHECK ((used_by IS NULL) = (used_at IS NULL))
 ) STRICT, WITHOUT ROWID;
 
@@ -1093,6 +1125,19 @@ CREATE TABLE onward_attempts (
   hole_count INTEGER
 ) STRICT;
 CREATE INDEX onward_attempts_batch ON onward_attempts (stream_id, batch_no);
+
+-- Lines of other edges that one target will never take: holes for it alone.
+-- owner: src/store/onward.rs
+-- retention: as long as digests are remembered ([relay] remember_days)
+-- personal: no
+CREATE TABLE onward_refused (
+  target    TEXT    NOT NULL,
+  stream_id INTEGER NOT NULL REFERENCES streams (stream_id),
+  seq       INTEGER NOT NULL,
+  why       TEXT    NOT NULL CHECK (why = 'bad_rows' OR why = 'too_large'),
+  at        INTEGER NOT NULL,
+  PRIMARY KEY (target, stream_id, seq)
+) STRICT, WITHOUT ROWID;
 
 -- Until when everything of an edge's lane has come, as its newest batch says, and how many batches are missing between.
 -- owner: src/store/completeness.rs

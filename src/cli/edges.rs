@@ -13,14 +13,14 @@ use crate::cli::{Context, Desk, desk};
 #[derive(Debug, Subcommand)]
 pub enum What {
     /// Make codes, each of which lets one edge join.
-    #[command(after_help = "Example:\n  wayside edge code --count 300 --days 30")]
+    #[command(after_help = "Example:\n  wayside edge code --count 300 --days 30\n  wayside edge code --relay")]
     Code(Code),
     /// List edges: their state, until when they are complete, and batches that want one place.
     #[command(after_help = "Example:\n  wayside edge list --json")]
     List(List),
     /// Take an edge's batches.
     #[command(after_help = "Example:\n  wayside edge approve branch-12")]
-    Approve(One),
+    Approve(Approve),
     /// Give an edge another name.
     #[command(after_help = "Example:\n  wayside edge rename 0a1b2c branch-13")]
     Rename(Rename),
@@ -44,6 +44,12 @@ pub struct Code {
     /// Days they hold.
     #[arg(long, value_name = "N", default_value_t = 30)]
     days: u32,
+    /// Whoever joins with one is a relay: it may speak for edges below it, and send their batches.
+    #[arg(long, conflicts_with = "site")]
+    relay: bool,
+    /// Whoever joins with one may send rows of this site only.
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -65,6 +71,16 @@ pub struct List {
 pub struct One {
     /// The edge.
     edge: String,
+}
+
+/// Flags.
+#[derive(Debug, clap::Args)]
+pub struct Approve {
+    /// The edge.
+    edge: String,
+    /// It is a relay: it may speak for edges below it, and send their batches.
+    #[arg(long)]
+    relay: bool,
 }
 
 /// Flags.
@@ -105,7 +121,8 @@ pub fn run(what: &What, context: &mut Context) -> Result<u8> {
     let desk = &mut *desk;
     match what {
         What::Code(code) => {
-            let told = ask(desk, context, "POST", "/v1/edges/codes", json!({"count": code.count, "days": code.days}))?;
+            let wanted = json!({"count": code.count, "days": code.days, "relay": code.relay, "site": code.site});
+            let told = ask(desk, context, "POST", "/v1/edges/codes", wanted)?;
             if code.json {
                 context.output.json(&told)?;
                 return Ok(0);
@@ -127,7 +144,7 @@ pub fn run(what: &What, context: &mut Context) -> Result<u8> {
                 (false, Some(_)) => day(&told, context)?,
             }
         }
-        What::Approve(one) => change(desk, context, "approve", &one.edge, json!({}))?,
+        What::Approve(a) => change(desk, context, "approve", &a.edge, json!({"relay": a.relay}))?,
         What::Revoke(one) => change(desk, context, "revoke", &one.edge, json!({}))?,
         What::Rename(rename) => change(desk, context, "rename", &rename.edge, json!({"label": rename.label}))?,
         What::Retire(retire) => {
@@ -174,12 +191,13 @@ fn edges(rows: &Value, context: &mut Context) -> Result<()> {
     let Some(rows) = rows.as_array().filter(|rows| !rows.is_empty()) else {
         return context.output.note("no edge has joined; `wayside edge code` makes a code that lets one in");
     };
-    let mut table = Table::new(&["label", "state", "complete until", "missing", "last seen", "=edge"]);
+    let mut table = Table::new(&["label", "state", "through", "complete until", "missing", "last seen", "=edge"]);
     for row in rows {
         let cell = |key: &str| shown(key, &row[key]);
         table.row([
             cell("label"),
             cell("state"),
+            through(row, rows),
             cell("complete_until"),
             cell("gap_count"),
             cell("last_seen_at"),
@@ -201,6 +219,19 @@ fn edges(rows: &Value, context: &mut Context) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The relays an edge comes through, by name; empty where it comes by itself alone.
+fn through(row: &Value, all: &[Value]) -> String {
+    let name = |word: &Value| {
+        let relay = all.iter().find(|one| one["edge"] == word["relay"]);
+        let label = relay.map_or_else(String::new, |relay| shown("label", &relay["label"]));
+        let id = shown("relay", &word["relay"]);
+        let name = if label.is_empty() { id.chars().take(8).collect() } else { label };
+        if word["state"] == "approved" { name } else { format!("{name} ({} there)", shown("state", &word["state"])) }
+    };
+    let names: Vec<String> = row["vouched_by"].as_array().into_iter().flatten().map(name).collect();
+    names.join(", ")
 }
 
 fn day(told: &Value, context: &mut Context) -> Result<()> {

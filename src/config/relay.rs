@@ -2,12 +2,21 @@
 //! Invariant: each finding names one key and a remedy.
 
 use crate::config::findings::Findings;
-use crate::config::{Config, Severity, basics};
+use crate::config::{Config, Severity, basics, upstream};
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     let relay = &config.relay;
     for (n, name) in relay.onward.iter().enumerate() {
-        if !config.targets.iter().any(|target| target.name == *name) {
+        if config.targets.iter().any(|target| target.name == *name) {
+            continue;
+        }
+        if name == upstream::NAME {
+            findings.warn(
+                format!("relay.onward[{n}]"),
+                "nothing goes onward before this wayside has joined its upstream",
+                "join it: wayside join",
+            );
+        } else {
             findings.error(
                 format!("relay.onward[{n}]"),
                 format!("{name:?} is no target"),

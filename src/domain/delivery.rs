@@ -24,6 +24,9 @@ pub struct Watermark {
     pub last_seq: i64,
     /// Its digest, 64 hex digits.
     pub digest: String,
+    /// The first batch it holds, where it tells: from there on nothing is missing up to `batch_no`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_no: Option<i64>,
 }
 
 /// The answer to `GET /v1/watermarks/<edge>`.

@@ -1,9 +1,40 @@
 //! Words of receiving other edges' batches: the state of an edge, what a line binds a relay to. Pure.
 //! Must never read a file or a row. Invariant: words are stored, and never change.
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::id::{EdgeId, Epoch, Seq, VisitorRef};
 use crate::base::time::Millis;
 use crate::domain::event::Lane;
+
+/// What a relay's word for an edge says it is.
+pub const VOUCH: &str = "vouch";
+
+/// A relay's word for an edge that sends to it: a signed statement (`domain/signed.rs`), by which whoever the relay sends to
+/// knows the edge's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouch {
+    /// Version of this shape.
+    pub format: u32,
+    /// [`VOUCH`].
+    pub kind: String,
+    /// The relay's own id, 32 hex digits.
+    pub by: String,
+    /// The edge, 32 hex digits.
+    pub edge: String,
+    /// What the edge signs its batches with, 64 hex digits.
+    pub public_key: String,
+    /// Its name for people.
+    pub label: String,
+    /// Whether the relay takes its batches: a word of [`EdgeState`].
+    pub state: String,
+    /// The edge that may send what this one left behind, 32 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
+    /// The only site it may send rows of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+}
 
 /// Whether an edge's batches are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

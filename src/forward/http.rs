@@ -17,6 +17,7 @@ use crate::base::id::EdgeId;
 use crate::base::text::unhex;
 use crate::domain::batch::SealedPart;
 use crate::domain::delivery::{MANIFEST_HEADER, Watermark, Watermarks};
+use crate::domain::signed::Signed;
 use crate::forward::client::{Client, ClientOptions};
 use crate::forward::encode::Rendered;
 use crate::forward::http::answer::{About, Heard};
@@ -184,6 +185,13 @@ impl Target for Http {
             return Err(bad(format!("it tells of the edge {:?}", told.edge)));
         }
         Ok(Some(told.watermarks))
+    }
+
+    fn introduce(&self, edge: EdgeId, statement: &Signed) -> Result<bool, Setback> {
+        let body = serde_json::to_vec(statement).expect("invariant: a statement has string keys");
+        let headers = [("content-type", "application/json")];
+        let heard = self.ask("PUT", &format!("/v1/edges/{edge}"), &headers, Some(&body), ANSWER_BYTES_MAX)?;
+        answer::introduced(&self.name, &heard)
     }
 
     fn probe(&self) -> Result<()> {

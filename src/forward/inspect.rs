@@ -94,6 +94,23 @@ pub(in crate::forward) fn lines(ndjson: &[u8]) -> Result<Read> {
     Ok(out)
 }
 
+/// The first site that lines tell of and that is not `only`; holes tell of none. Errors: `Invalid` with code `bad_line`.
+pub(in crate::forward) fn other_site(ndjson: &[u8], only: &str) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Sited<'a> {
+        #[serde(borrow, default)]
+        site: Option<std::borrow::Cow<'a, str>>,
+    }
+    for line in ndjson.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let line: Sited<'_> = serde_json::from_slice(line)
+            .map_err(|e| Error::invalid(format!("a line does not parse: {e}")).code("bad_line"))?;
+        if let Some(site) = line.site.filter(|site| site != only) {
+            return Ok(Some(site.into_owned()));
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

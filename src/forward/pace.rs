@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::base::error::Error;
 use crate::base::time::{Millis, minute_of_day};
 use crate::forward::options::TargetOptions;
+use crate::forward::relay::below::Below;
 use crate::forward::retry::Verdict;
 use crate::forward::schedule::{
     Bucket, PROBE_EVERY_MS, PROBE_WITHOUT_ROUTE_MS, Trouble, Turns, Window, leads_out, open,
@@ -70,12 +71,14 @@ pub(in crate::forward) struct Pace {
     way: Way,
     met: bool,
     proving: bool,
+    below: Below,
 }
 
 impl Pace {
     pub(in crate::forward) fn new(limits: Limits, now_ms: i64) -> Pace {
         let bucket = Bucket::new(limits.bytes_per_second, now_ms);
-        Pace { limits, turns: Turns::default(), bucket, way: Way::Open, met: false, proving: false }
+        let below = Below::default();
+        Pace { limits, turns: Turns::default(), bucket, way: Way::Open, met: false, proving: false, below }
     }
 
     /// Whose turn it is.
@@ -106,6 +109,12 @@ impl Pace {
     pub(in crate::forward) fn begin_anew(&mut self) {
         self.way = Way::Open;
         self.met = false;
+        self.below.part();
+    }
+
+    /// How it stands with the edges below this one.
+    pub(in crate::forward) fn below(&mut self) -> &mut Below {
+        &mut self.below
     }
 
     /// It has told.
@@ -146,6 +155,7 @@ impl Pace {
             return;
         }
         self.met = false;
+        self.below.part();
         self.proving = true;
         self.way = match Trouble::of(error) {
             Trouble::Link => Way::Down { probe_at_ms: now_ms + PROBE_EVERY_MS, cut: false },

@@ -13,16 +13,15 @@ use crate::base::gzip;
 use crate::base::id::Seq;
 use crate::base::time::Millis;
 use crate::domain::alarm;
-use crate::domain::batch::Batch;
 use crate::forward::encode::{self, Order, Rendered};
 use crate::forward::parts::split;
 use crate::forward::run::{Begun, Due};
-use crate::forward::target::{Judged, Says, Setback, Target};
+use crate::forward::target::{Judged, Key, Says, Setback, Target};
 use crate::forward::tell::about;
 use crate::forward::{Forwarder, inspect};
 use crate::store::limits::Limit;
 use crate::store::refused::{self, Why};
-use crate::store::{ReadTx, alarms, attempts, batches, limits, meta};
+use crate::store::{ReadTx, WriteTx, alarms, attempts, batches, limits, meta};
 
 /// So many lines in a row are refused at the most (spec/delivery 3.3).
 const IN_A_ROW_MAX: usize = 100;
@@ -97,9 +96,78 @@ struct Seen {
     refused: Vec<Seq>,
 }
 
+/// A batch on its way to a target: one of this edge, or one that was received of another.
+pub(in crate::forward) trait Load: Clone + Send + 'static {
+    /// Its key.
+    fn key(&self) -> Key;
+
+    /// What an alarm about its lane at a target is about.
+    fn about(&self, target: &str) -> String;
+
+    /// The batch as it would go now, and which lines of it the target refused before, rising; nothing of this leaves.
+    fn render(&self, forwarder: &Forwarder, tx: &ReadTx<'_>, target: &dyn Target) -> Result<(Rendered, Vec<Seq>)>;
+
+    /// The batch before it in its lane, if it is here.
+    fn before(&self, tx: &ReadTx<'_>) -> Result<Option<Self>>;
+
+    /// Commits an attempt: its row; `None` where the consent lane has something that must go before.
+    fn attempt(&self, forwarder: &Forwarder, target: &dyn Target) -> Result<Option<i64>>;
+
+    /// Notes how an attempt ended.
+    fn ended(tx: &WriteTx<'_>, attempt_id: i64, outcome: &str) -> Result<()>;
+
+    /// Notes a line as refused by a target for good.
+    fn refuse(&self, tx: &WriteTx<'_>, target: &str, seq: Seq, why: Why) -> Result<()>;
+
+    /// How many lines of its lane a target refused.
+    fn refused_count(&self, tx: &ReadTx<'_>, target: &str) -> Result<i64>;
+}
+
+impl Load for Due {
+    fn key(&self) -> Key {
+        Due::key(self)
+    }
+
+    fn about(&self, target: &str) -> String {
+        about(target, self.batch.lane)
+    }
+
+    fn render(&self, forwarder: &Forwarder, tx: &ReadTx<'_>, target: &dyn Target) -> Result<(Rendered, Vec<Seq>)> {
+        let batch = &self.batch;
+        let refused = refused::between(tx, target.name(), batch.lane, (batch.first_seq, batch.last_seq))?;
+        let (keys, began) = (&forwarder.store.identity().edge.keys, forwarder.clock.now());
+        let order = Order { recipient: target.recipient(), keys, began, refused: &refused };
+        Ok((encode::render(tx, batch, &order)?, refused))
+    }
+
+    fn before(&self, tx: &ReadTx<'_>) -> Result<Option<Self>> {
+        let batch = batches::get(tx, self.epoch.id, self.batch.lane, self.batch.batch_no - 1)?;
+        Ok(batch.map(|batch| Due { batch, ..self.clone() }))
+    }
+
+    fn attempt(&self, forwarder: &Forwarder, target: &dyn Target) -> Result<Option<i64>> {
+        Ok(match forwarder.begin(target, self)? {
+            Begun::Go { attempt_id, .. } => Some(attempt_id),
+            Begun::ConsentFirst => None,
+        })
+    }
+
+    fn ended(tx: &WriteTx<'_>, attempt_id: i64, outcome: &str) -> Result<()> {
+        attempts::end(tx, attempt_id, outcome, 0)
+    }
+
+    fn refuse(&self, tx: &WriteTx<'_>, target: &str, seq: Seq, why: Why) -> Result<()> {
+        refused::insert(tx, target, self.batch.lane, seq, why).map(|_| ())
+    }
+
+    fn refused_count(&self, tx: &ReadTx<'_>, target: &str) -> Result<i64> {
+        refused::count(tx, target, self.batch.lane)
+    }
+}
+
 impl Forwarder {
     /// Learns from what a target said of a batch. Errors: `Busy`, `Storage`.
-    pub(in crate::forward) fn heed(&self, target: &dyn Target, due: &Due, setback: Setback) -> Result<Heeded> {
+    pub(in crate::forward) fn heed(&self, target: &dyn Target, due: &impl Load, setback: Setback) -> Result<Heeded> {
         let setback = Setback { error: self.in_time(setback.error)?, ..setback };
         match setback.says.clone() {
             Some(Says::TooLarge { bytes_max }) => self.too_large(target, due, bytes_max, setback),
@@ -124,21 +192,17 @@ impl Forwarder {
         })
     }
 
-    /// The batch as it would go now; nothing of this leaves.
-    fn seen(&self, tx: &ReadTx<'_>, target: &dyn Target, batch: &Batch) -> Result<Seen> {
-        let refused = refused::between(tx, target.name(), batch.lane, (batch.first_seq, batch.last_seq))?;
-        let (keys, began) = (&self.store.identity().edge.keys, self.clock.now());
-        let order = Order { recipient: target.recipient(), keys, began, refused: &refused };
-        let rendered = encode::render(tx, batch, &order)?;
+    fn seen(&self, tx: &ReadTx<'_>, target: &dyn Target, due: &impl Load) -> Result<Seen> {
+        let (rendered, refused) = due.render(self, tx, target)?;
         let lines = lines(&rendered.ndjson)?;
         Ok(Seen { rendered, lines, refused })
     }
 
     /// A smaller limit is remembered; a line that is refused all by itself is refused for good.
-    fn too_large(&self, target: &dyn Target, due: &Due, told: Option<u64>, setback: Setback) -> Result<Heeded> {
+    fn too_large(&self, target: &dyn Target, due: &impl Load, told: Option<u64>, setback: Setback) -> Result<Heeded> {
         let sent = gzip::decompress(&setback.body, inspect::LINES_BYTES_MAX).and_then(|text| lines(&text))?;
         if let [line] = sent[..] {
-            let seen = self.store.read(|tx| self.seen(tx, target, &due.batch))?;
+            let seen = self.store.read(|tx| self.seen(tx, target, due))?;
             return match line.is_hole {
                 true => Ok(Heeded::Stands(held(setback, "too_large_line", "it refuses even a hole for its length"))),
                 false => self.refuse(target, due, &seen, vec![line.seq], (Why::TooLarge, setback)),
@@ -147,7 +211,7 @@ impl Forwarder {
         // a number that would have let this body pass is no help
         let body = setback.body.len() as u64;
         let body_bytes = told.filter(|told| (1..body).contains(told)).unwrap_or(body / 2);
-        let seen = self.store.read(|tx| self.seen(tx, target, &due.batch))?;
+        let seen = self.store.read(|tx| self.seen(tx, target, due))?;
         // short batches shrink less than long ones: what fits is found by trying
         let pieces = split(&seen.rendered.ndjson, body_bytes, self.gzip_level).len().max(1) as u64;
         let line_bytes = seen.rendered.ndjson.len() as u64 / pieces * ROOM_TENTHS / 10;
@@ -158,8 +222,8 @@ impl Forwarder {
         Ok(Heeded::Learned)
     }
 
-    fn bad_rows(&self, target: &dyn Target, due: &Due, told: Vec<i64>, setback: Setback) -> Result<Heeded> {
-        let seen = self.store.read(|tx| self.seen(tx, target, &due.batch))?;
+    fn bad_rows(&self, target: &dyn Target, due: &impl Load, told: Vec<i64>, setback: Setback) -> Result<Heeded> {
+        let seen = self.store.read(|tx| self.seen(tx, target, due))?;
         let mut bad = alive(&seen.lines, told);
         if bad.is_empty() {
             match self.find(target, due, &seen) {
@@ -175,7 +239,7 @@ impl Forwarder {
     fn refuse(
         &self,
         target: &dyn Target,
-        due: &Due,
+        due: &impl Load,
         seen: &Seen,
         bad: Vec<Seq>,
         (why, setback): (Why, Setback),
@@ -193,13 +257,13 @@ impl Forwarder {
             );
             return Ok(Heeded::Stands(held(setback, "too_many_refused", &what)));
         }
-        let (name, about, key) = (target.name().to_owned(), about(target.name(), due.batch.lane), due.key());
-        let (lane, what) = (due.batch.lane, setback.error.to_string());
+        let (name, about, key) = (target.name().to_owned(), due.about(target.name()), due.key());
+        let (due, what) = (due.clone(), setback.error.to_string());
         self.store.pen().call(move |tx| {
             for seq in &bad {
-                refused::insert(tx, &name, lane, *seq, why)?;
+                due.refuse(tx, &name, *seq, why)?;
             }
-            let count = refused::count(tx, &name, lane)?;
+            let count = due.refused_count(tx, &name)?;
             let newest = bad.last().map_or(0, |seq| seq.0);
             let code = if why == Why::TooLarge { alarm::TOO_LARGE_LINE } else { alarm::REFUSED_ROWS };
             alarms::raise(tx, code, &about, &format!("{count} lines so far, the newest {newest} of {key}: {what}"))
@@ -208,10 +272,10 @@ impl Forwarder {
     }
 
     /// How many lines in a row, up to the end of the batch before, the target has refused.
-    fn run_before(&self, tx: &ReadTx<'_>, target: &dyn Target, due: &Due) -> Result<usize> {
-        let (mut run, mut no) = (0, due.batch.batch_no - 1);
+    fn run_before(&self, tx: &ReadTx<'_>, target: &dyn Target, due: &impl Load) -> Result<usize> {
+        let (mut run, mut next) = (0, due.before(tx)?);
         while run <= IN_A_ROW_MAX
-            && let Some(batch) = batches::get(tx, due.epoch.id, due.batch.lane, no)?
+            && let Some(batch) = next
         {
             let Ok(seen) = self.seen(tx, target, &batch) else { break }; // its rows have gone by age
             for line in seen.lines.iter().rev() {
@@ -221,13 +285,13 @@ impl Forwarder {
                     Err(_) => return Ok(run),
                 }
             }
-            no -= 1;
+            next = batch.before(tx)?;
         }
         Ok(run)
     }
 
     /// Finds the lines a target refuses without naming them: by asking about halves.
-    fn find(&self, target: &dyn Target, due: &Due, seen: &Seen) -> std::result::Result<Vec<Seq>, Setback> {
+    fn find(&self, target: &dyn Target, due: &impl Load, seen: &Seen) -> std::result::Result<Vec<Seq>, Setback> {
         let most = allowed(seen.lines.len());
         let (mut bad, mut asked) = (Vec::new(), 0);
         let mut open: Vec<Range<usize>> = Vec::new();
@@ -270,16 +334,21 @@ impl Forwarder {
 
     /// Asks a target about a stretch of a batch's lines. They leave, so it is an attempt like any other: committed first,
     /// rendered after.
-    fn ask(&self, target: &dyn Target, due: &Due, stretch: Range<usize>) -> std::result::Result<Judged, Setback> {
+    fn ask<L: Load>(
+        &self,
+        target: &dyn Target,
+        due: &L,
+        stretch: Range<usize>,
+    ) -> std::result::Result<Judged, Setback> {
         if self.bell.stopped() {
             return Err(Error::busy("wayside is stopping").code("stopping").into());
         }
-        let Begun::Go { attempt_id, .. } = self.begin(target, due)? else {
+        let Some(attempt_id) = due.attempt(self, target)? else {
             return Err(Error::busy("the consent lane goes first").code("consent_first").into());
         };
         let limit = self.limit(target.name())?.map_or(u64::MAX, |limit| limit.body_bytes);
         let _turn = self.turn(target);
-        let seen = self.store.read(|tx| self.seen(tx, target, &due.batch))?;
+        let seen = self.store.read(|tx| self.seen(tx, target, due))?;
         let text: Vec<&[u8]> = seen.rendered.ndjson.split_inclusive(|byte| *byte == b'\n').collect();
         let gz = gzip::compress(&text.get(stretch.clone()).unwrap_or_default().concat(), self.gzip_level);
         let judged = match gz.len() as u64 > limit && stretch.len() > 1 {
@@ -296,7 +365,7 @@ impl Forwarder {
             judged => judged,
         };
         let word = judged.as_ref().map_or_else(|setback| setback.error.code, |_| "judged");
-        self.store.pen().call(move |tx| attempts::end(tx, attempt_id, word, 0))?;
+        self.store.pen().call(move |tx| L::ended(tx, attempt_id, word))?;
         judged
     }
 }

@@ -199,7 +199,7 @@ impl Forwarder {
     }
 
     /// May anything be tried at a target over the network? Where nobody was reached lately, a probe finds out.
-    fn way_is_open(&self, target: &dyn Target) -> bool {
+    pub(in crate::forward) fn way_is_open(&self, target: &dyn Target) -> bool {
         let began_ms = (self.uptime_ms)();
         let leave = self.pace(target).leave(began_ms);
         if leave != Leave::Probe {

@@ -16,6 +16,7 @@ use crate::base::time::Millis;
 use crate::domain::batch;
 use crate::domain::delivery::Watermark;
 use crate::domain::event::Lane;
+use crate::domain::signed::Signed;
 use crate::forward::encode::Rendered;
 use crate::forward::options::Recipient;
 
@@ -146,6 +147,8 @@ pub enum Says {
         /// Their numbers; none where it does not tell which.
         seqs: Vec<i64>,
     },
+    /// It does not know the edge that sealed the batch.
+    UnknownEdge,
 }
 
 impl From<Error> for Setback {
@@ -224,6 +227,14 @@ pub trait Target: Send + Sync {
     fn watermarks(&self, edge: EdgeId) -> Result<Option<Vec<Watermark>>> {
         let _ = edge;
         Ok(None)
+    }
+
+    /// Tells it of an edge whose batches are passed on to it, by a statement signed here (`domain::relay::Vouch`). False where
+    /// it has no use for that. Errors: `Conflict` with code `edge_known` where it knows the edge by another key; else as of
+    /// [`Target::put`].
+    fn introduce(&self, edge: EdgeId, statement: &Signed) -> Result<bool, Setback> {
+        let _ = (edge, statement);
+        Ok(false)
     }
 
     /// The digest of a batch as it lies there, 64 hex digits; `None` where it is not there, or the target cannot say.

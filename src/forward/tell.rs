@@ -2,6 +2,7 @@
 //! Must never decide what is done about it (`retry.rs`). Invariant: what a landed batch disproves is cleared with it.
 
 use crate::base::error::{Error, Result};
+use crate::base::id::EdgeId;
 use crate::base::time::DAY_MS;
 use crate::domain::alarm;
 use crate::domain::event::Lane;
@@ -18,6 +19,24 @@ const OF_LANE: [&str; 3] = [alarm::BAD_ACK, alarm::HELD, alarm::FORK];
 /// What an alarm about one lane of a target is about.
 pub(in crate::forward) fn about(target: &str, lane: Lane) -> String {
     format!("{target}/{}", lane.word())
+}
+
+/// What an alarm about an edge below this one is about, at a target.
+pub(in crate::forward) fn about_edge(target: &str, edge: EdgeId) -> String {
+    format!("{target}/{edge}")
+}
+
+/// Tells of a failure with a batch of another edge, where it must be told: it concerns that edge's lane and no other.
+pub(in crate::forward) fn failed_below(tx: &WriteTx<'_>, about: &str, error: &Told) -> Result<()> {
+    error.alarm.map_or(Ok(()), |code| alarms::raise(tx, code, about, &error.what))
+}
+
+/// A batch of another edge landed after failures: what they told of is over.
+pub(in crate::forward) fn landed_below(tx: &WriteTx<'_>, about: &str) -> Result<()> {
+    for code in OF_TARGET.into_iter().chain(OF_LANE) {
+        alarms::clear(tx, code, about)?;
+    }
+    Ok(())
 }
 
 /// The alarm of a failure, if it is one that a person must mend.

@@ -8,9 +8,11 @@ use crate::base::error::{Error, Result};
 use crate::base::id::EdgeId;
 use crate::base::text::{hex, unhex};
 use crate::base::time::{DAY_MS, Millis};
+use crate::domain::signed::Signed;
 use crate::forward::relay::clash::{Pair, Word};
-use crate::forward::relay::complete::Seen;
-use crate::forward::relay::enrol::Joining;
+use crate::forward::relay::complete::{Seen, Vouched};
+use crate::forward::relay::enrol::{self, Joining};
+use crate::http::batches_in::sender;
 use crate::http::operator::{answer, parsed};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
@@ -32,6 +34,10 @@ struct Join {
 struct Codes {
     count: u32,
     days: u32,
+    #[serde(default)]
+    relay: bool,
+    #[serde(default)]
+    site: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +52,8 @@ struct Named {
     keep: Option<String>,
     #[serde(default)]
     renew: Option<String>,
+    #[serde(default)]
+    relay: bool,
 }
 
 fn edge_of(text: &str) -> Result<EdgeId> {
@@ -77,9 +85,21 @@ pub fn join(call: Call<'_>, request: Request, done: Responder) {
     done(made().unwrap_or_else(|error| Reply::from_error(&error)));
 }
 
+/// Takes a relay's word for an edge below it.
+pub fn vouch(call: Call<'_>, request: Request, done: Responder) {
+    let made = || -> Result<Value> {
+        let edge = edge_of(call.params.first().map(String::as_str).unwrap_or_default())?;
+        let state = call.app.relay.vouch(edge, sender(&call.caller)?, &parsed::<Signed>(&request)?)?;
+        Ok(json!({"edge": edge.to_string(), "state": state.word()}))
+    };
+    answer(done, made());
+}
+
 /// Makes codes.
 pub fn codes(call: Call<'_>, request: Request, done: Responder) {
-    let made = parsed::<Codes>(&request).and_then(|asked| call.app.relay.codes(asked.count, asked.days, &call.caller));
+    let made = parsed::<Codes>(&request).and_then(|Codes { count, days, relay, site }| {
+        call.app.relay.codes(&enrol::Codes { count, days, relay, site }, &call.caller)
+    });
     answer(done, made.map(|codes| json!({ "codes": codes })));
 }
 
@@ -96,7 +116,10 @@ fn changed(call: &Call<'_>, request: &Request, work: impl Fn(EdgeId, &Named) -> 
 /// Takes an edge's batches.
 pub fn approve(call: Call<'_>, request: Request, done: Responder) {
     let relay = &call.app.relay;
-    let work = |edge, _: &Named| relay.approve(edge, &call.caller).map(|()| json!({"state": "approved"}));
+    let work = |edge, asked: &Named| {
+        relay.approve(edge, asked.relay, &call.caller)?;
+        Ok(json!({"state": "approved", "relay": asked.relay}))
+    };
     answer(done, changed(&call, &request, work));
 }
 
@@ -152,6 +175,15 @@ fn shown_pair(pair: &Pair) -> Value {
     })
 }
 
+fn shown_vouch(word: &Vouched) -> Value {
+    json!({
+        "relay": word.relay.to_string(),
+        "state": word.state.word(),
+        "label": word.label,
+        "told_at": word.told.rfc3339(),
+    })
+}
+
 fn shown(seen: &Seen) -> Value {
     let edge = &seen.edge;
     let lanes: Vec<Value> = seen
@@ -173,6 +205,10 @@ fn shown(seen: &Seen) -> Value {
         "state": edge.state.word(),
         "successor": edge.successor.map(|edge| edge.to_string()),
         "public_key": hex(&edge.public_key),
+        "relay": edge.relay,
+        "site": edge.site,
+        "by_itself": edge.direct,
+        "vouched_by": seen.vouches.iter().map(shown_vouch).collect::<Vec<_>>(),
         "joined_at": edge.joined.rfc3339(),
         "last_seen_at": edge.last_seen.map(Millis::rfc3339),
         "complete_until": seen.until().map(Millis::rfc3339),

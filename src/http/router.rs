@@ -168,6 +168,7 @@ pub const ROUTES: &[Route] = &[
     guarded(PUSH, "GET", "/v1/watermarks/{edge}", false, "How far an edge was received", batches_in::watermarks),
     own("POST", "/v1/edges/join", true, "Let an edge in by its code", edges::join),
     operator("POST", "/v1/edges/codes", true, "Make codes that let edges in", edges::codes),
+    guarded(PUSH, "PUT", "/v1/edges/{edge}", true, "Take a relay's word for an edge below it", edges::vouch),
     guarded(ADMIN, "GET", "/v1/edges", false, "Every edge that joined", edges::list),
     guarded(ADMIN, "POST", "/v1/edges/approve", true, "Take an edge's batches", edges::approve),
     guarded(ADMIN, "POST", "/v1/edges/revoke", true, "Take an edge's batches no longer", edges::revoke),

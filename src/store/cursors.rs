@@ -2,7 +2,7 @@
 //! Invariants: `acked_no` never passes `put_no`; both only rise within an epoch, but for [`set_back`], which follows a target
 //! that lost what it had, and [`clamp`], which follows batches that were voided. `ever_no` remembers what was acknowledged.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{OptionalExtension, Row};
 
 use crate::base::error::Result;
 use crate::base::id::Seq;
@@ -33,6 +33,17 @@ impl Cursor {
     }
 }
 
+/// A position from five columns, the first of them the first.
+pub(in crate::store) fn position(r: &Row<'_>) -> rusqlite::Result<Cursor> {
+    Ok(Cursor {
+        put_no: r.get(0)?,
+        acked_no: r.get(1)?,
+        failures: r.get(2)?,
+        next_at: r.get(3)?,
+        last_error: r.get(4)?,
+    })
+}
+
 /// A target's position; zero where it has none.
 pub fn get(tx: &ReadTx<'_>, target: &str, epoch_id: i64, lane: Lane) -> Result<Cursor> {
     tx.conn()
@@ -40,18 +51,7 @@ pub fn get(tx: &ReadTx<'_>, target: &str, epoch_id: i64, lane: Lane) -> Result<C
             "SELECT put_no, acked_no, failures, next_at, last_error FROM cursors \
              WHERE target = ?1 AND epoch_id = ?2 AND lane = ?3",
         )
-        .and_then(|mut s| {
-            s.query_row((target, epoch_id, lane.code()), |r| {
-                Ok(Cursor {
-                    put_no: r.get(0)?,
-                    acked_no: r.get(1)?,
-                    failures: r.get(2)?,
-                    next_at: r.get(3)?,
-                    last_error: r.get(4)?,
-                })
-            })
-            .optional()
-        })
+        .and_then(|mut s| s.query_row((target, epoch_id, lane.code()), position).optional())
         .map(Option::unwrap_or_default)
         .map_err(|e| open::error("reading a cursor", e))
 }

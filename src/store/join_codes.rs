@@ -16,19 +16,39 @@ pub struct JoinCode {
     pub expires: Millis,
     /// Who joined with it, as hex.
     pub used_by: Option<String>,
+    /// What the edge may that joins with it.
+    pub gives: Gives,
+}
+
+/// What a code gives beside the right to send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gives {
+    /// The edge may speak for edges below it.
+    pub relay: bool,
+    /// The only site it may send rows of; `None` = any.
+    pub site: Option<String>,
 }
 
 /// Keeps a new code until `expires`.
-pub fn insert(tx: &WriteTx<'_>, hash: &Hash, expires: Millis) -> Result<()> {
-    tx.execute("INSERT INTO join_codes (code_hash, made_at, expires_at) VALUES (?1, ?2, ?3)", (hash, tx.now(), expires))
-        .map(|_| ())
+pub fn insert(tx: &WriteTx<'_>, hash: &Hash, expires: Millis, gives: &Gives) -> Result<()> {
+    tx.execute(
+        "INSERT INTO join_codes (code_hash, made_at, expires_at, relay, site) VALUES (?1, ?2, ?3, ?4, ?5)",
+        (hash, tx.now(), expires, gives.relay, &gives.site),
+    )
+    .map(|_| ())
 }
 
 /// The code with this digest.
 pub fn get(tx: &ReadTx<'_>, hash: &Hash) -> Result<Option<JoinCode>> {
     tx.conn()
-        .prepare_cached("SELECT expires_at, used_by FROM join_codes WHERE code_hash = ?1")
-        .and_then(|mut s| s.query_row([hash], |r| Ok(JoinCode { expires: r.get(0)?, used_by: r.get(1)? })).optional())
+        .prepare_cached("SELECT expires_at, used_by, relay, site FROM join_codes WHERE code_hash = ?1")
+        .and_then(|mut s| {
+            s.query_row([hash], |r| {
+                let gives = Gives { relay: r.get(2)?, site: r.get(3)? };
+                Ok(JoinCode { expires: r.get(0)?, used_by: r.get(1)?, gives })
+            })
+            .optional()
+        })
         .map_err(|e| open::error("looking for a code", e))
 }
 

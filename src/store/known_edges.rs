@@ -28,10 +28,25 @@ pub struct KnownEdge {
     pub changed: Millis,
     /// When a batch of it last came.
     pub last_seen: Option<Millis>,
+    /// The only site it may send rows of; `None` = any.
+    pub site: Option<String>,
+    /// It may speak for edges below it, and send their batches.
+    pub relay: bool,
+    /// It joined here by itself, with a code; else it is known by the word of relays alone.
+    pub direct: bool,
+    /// Its state is the word of this wayside, and no relay's word changes it.
+    pub ruled: bool,
 }
 
-const COLUMNS: &str =
-    "SELECT edge, public_key, label, state, successor, joined_at, changed_at, last_seen_at FROM known_edges";
+impl KnownEdge {
+    /// Is its state this wayside's own word, and not what relays say?
+    pub fn is_ours(&self) -> bool {
+        self.direct || self.ruled
+    }
+}
+
+const COLUMNS: &str = "SELECT edge, public_key, label, state, successor, joined_at, changed_at, last_seen_at, \
+    site, relay, direct, ruled FROM known_edges";
 
 fn bad(at: usize) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnType(at, "an id or a word".to_owned(), rusqlite::types::Type::Text)
@@ -50,14 +65,29 @@ fn row(r: &Row<'_>) -> rusqlite::Result<KnownEdge> {
         joined: r.get(5)?,
         changed: r.get(6)?,
         last_seen: r.get(7)?,
+        site: r.get(8)?,
+        relay: r.get(9)?,
+        direct: r.get(10)?,
+        ruled: r.get(11)?,
     })
 }
 
 /// Keeps an edge that was not known.
 pub fn insert(tx: &WriteTx<'_>, edge: &KnownEdge) -> Result<()> {
     tx.execute(
-        "INSERT INTO known_edges (edge, public_key, label, state, joined_at, changed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-        (edge.edge.to_string(), edge.public_key, &edge.label, edge.state.word(), edge.joined),
+        "INSERT INTO known_edges (edge, public_key, label, state, joined_at, changed_at, site, relay, direct, ruled) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9)",
+        rusqlite::params![
+            edge.edge.to_string(),
+            edge.public_key,
+            &edge.label,
+            edge.state.word(),
+            edge.joined,
+            &edge.site,
+            edge.relay,
+            edge.direct,
+            edge.ruled,
+        ],
     )
     .map(|_| ())
 }
@@ -91,6 +121,15 @@ pub fn set_state(tx: &WriteTx<'_>, edge: EdgeId, state: EdgeState) -> Result<()>
     tx.execute(
         "UPDATE known_edges SET state = ?2, changed_at = ?3 WHERE edge = ?1",
         (edge.to_string(), state.word(), tx.now()),
+    )
+    .map(|_| ())
+}
+
+/// Keeps by whose word it is known and what it may: `site`, `relay`, `direct` and `ruled`.
+pub fn set_rights(tx: &WriteTx<'_>, edge: &KnownEdge) -> Result<()> {
+    tx.execute(
+        "UPDATE known_edges SET site = ?2, relay = ?3, direct = ?4, ruled = ?5 WHERE edge = ?1",
+        (edge.edge.to_string(), &edge.site, edge.relay, edge.direct, edge.ruled),
     )
     .map(|_| ())
 }

@@ -92,6 +92,7 @@ pub mod tokens;
 pub mod traces;
 pub mod visitors;
 pub mod visits;
+pub mod vouches;
 pub mod writer;
 
 use self::edge::Edge;

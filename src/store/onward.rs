@@ -1,13 +1,15 @@
 //! The `onward` and `onward_attempts` tables: how far each target has what was received of other edges, and every attempt.
-//! Must never be written after the bytes left. Invariant: `acked_no` never passes `put_no`; both only rise. They are places in
-//! the order of arrival, so that a batch that fills a gap later goes onward too.
+//! Must never be written after the bytes left. Invariant: `acked_no` never passes `put_no`; both only rise, but for [`set_back`],
+//! which follows a target that lost what it had. They are places in the order of arrival, so that a batch that fills a gap
+//! later goes onward too. `onward_refused` holds the lines of them that a target will never take.
 
 use rusqlite::OptionalExtension;
 
 use crate::base::error::Result;
 use crate::base::id::Seq;
 use crate::base::time::Millis;
-use crate::store::cursors::Cursor;
+use crate::store::cursors::{Cursor, position};
+use crate::store::refused::Why;
 use crate::store::{ReadTx, WriteTx, bound, open};
 
 /// A target's position in a stream; zero where it has none.
@@ -16,18 +18,7 @@ pub fn get(tx: &ReadTx<'_>, target: &str, stream_id: i64) -> Result<Cursor> {
         .prepare_cached(
             "SELECT put_no, acked_no, failures, next_at, last_error FROM onward WHERE target = ?1 AND stream_id = ?2",
         )
-        .and_then(|mut s| {
-            s.query_row((target, stream_id), |r| {
-                Ok(Cursor {
-                    put_no: r.get(0)?,
-                    acked_no: r.get(1)?,
-                    failures: r.get(2)?,
-                    next_at: r.get(3)?,
-                    last_error: r.get(4)?,
-                })
-            })
-            .optional()
-        })
+        .and_then(|mut s| s.query_row((target, stream_id), position).optional())
         .map(Option::unwrap_or_default)
         .map_err(|e| open::error("reading how far a target has what was received", e))
 }
@@ -40,6 +31,15 @@ pub fn put(tx: &WriteTx<'_>, target: &str, stream_id: i64, c: &Cursor) -> Result
          acked_no = max(acked_no, excluded.acked_no), failures = excluded.failures, next_at = excluded.next_at, \
          last_error = excluded.last_error",
         rusqlite::params![target, stream_id, c.put_no, c.acked_no, c.failures, c.next_at, c.last_error],
+    )
+    .map(|_| ())
+}
+
+/// A target has lost what came behind place `no`, which it had acknowledged: from there everything is sent again.
+pub fn set_back(tx: &WriteTx<'_>, target: &str, stream_id: i64, no: i64) -> Result<()> {
+    tx.execute(
+        "UPDATE onward SET put_no = min(put_no, ?3), acked_no = min(acked_no, ?3) WHERE target = ?1 AND stream_id = ?2",
+        (target, stream_id, no),
     )
     .map(|_| ())
 }
@@ -121,6 +121,34 @@ pub fn attempts(tx: &ReadTx<'_>, stream_id: i64, batch_no: i64) -> Result<Vec<(S
             s.query_map((stream_id, batch_no), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect()
         })
         .map_err(|e| open::error("reading attempts onward", e))
+}
+
+/// A target refused a line for good: it is a hole for it alone.
+pub fn refuse(tx: &WriteTx<'_>, target: &str, stream_id: i64, seq: Seq, why: Why) -> Result<()> {
+    tx.execute(
+        "INSERT INTO onward_refused (target, stream_id, seq, why, at) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+        (target, stream_id, seq, why.word(), tx.now()),
+    )
+    .map(|_| ())
+}
+
+/// What a target refused of a stream up to a number, rising.
+pub fn refused(tx: &ReadTx<'_>, target: &str, stream_id: i64, upto: Seq) -> Result<Vec<Seq>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT seq FROM onward_refused WHERE target = ?1 AND stream_id = ?2 AND seq <= ?3 ORDER BY seq",
+        )
+        .and_then(|mut s| s.query_map((target, stream_id, upto), |r| r.get(0))?.collect())
+        .map_err(|e| open::error("reading what a target refused of another edge", e))
+}
+
+/// Forgets lines refused before `before`, at most `limit`; returns how many.
+pub fn forget_refused(tx: &WriteTx<'_>, before: Millis, limit: i64) -> Result<usize> {
+    tx.execute(
+        "DELETE FROM onward_refused WHERE (target, stream_id, seq) IN \
+         (SELECT target, stream_id, seq FROM onward_refused WHERE at < ?1 LIMIT ?2)",
+        (before, limit),
+    )
 }
 
 /// A batch that a job was given.

@@ -107,6 +107,14 @@ pub fn arrived(tx: &ReadTx<'_>, stream_id: i64, after: i64, limit: i64) -> Resul
         .map_err(|e| open::error("listing batches in the order they came", e))
 }
 
+/// The lowest place in the order of arrival of any batch of a stream from a number on.
+pub fn first_place(tx: &ReadTx<'_>, stream_id: i64, from_no: i64) -> Result<Option<i64>> {
+    tx.conn()
+        .prepare_cached("SELECT min(received_no) FROM received WHERE stream_id = ?1 AND batch_no >= ?2")
+        .and_then(|mut s| s.query_row((stream_id, from_no), |r| r.get(0)))
+        .map_err(|e| open::error("looking for where a stream goes on", e))
+}
+
 /// The first batch of a stream behind a place in the order of arrival whose files lie here.
 pub fn next_held(tx: &ReadTx<'_>, stream_id: i64, after: i64) -> Result<Option<Received>> {
     tx.conn()

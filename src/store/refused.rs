@@ -16,7 +16,7 @@ pub enum Why {
 }
 
 impl Why {
-    fn word(self) -> &'static str {
+    pub(in crate::store) fn word(self) -> &'static str {
         match self {
             Why::BadRows => "bad_rows",
             Why::TooLarge => "too_large",

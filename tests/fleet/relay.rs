@@ -12,7 +12,7 @@ use wayside::base::id::EdgeId;
 use wayside::domain::delivery::Watermark;
 use wayside::domain::token::Caller;
 use wayside::forward::relay::clash::Word;
-use wayside::forward::relay::enrol::Joining;
+use wayside::forward::relay::enrol::{Codes, Joining};
 use wayside::forward::relay::receive::{Incoming, Taken};
 use wayside::forward::target::{Key, Landed, Put, Says, Setback};
 use wayside::http::app::App;
@@ -109,7 +109,7 @@ impl Relay {
     /// Lets an edge in.
     pub fn admit(&self, edge: &Machine) {
         let (relay, identity) = (Arc::clone(&self.app().relay), edge.house().store.identity());
-        let code = relay.codes(1, 30, &Caller::Operator).unwrap().remove(0);
+        let code = relay.codes(&Codes { count: 1, days: 30, ..Codes::default() }, &Caller::Operator).unwrap().remove(0);
         let public_key = identity.edge.signing.public();
         relay.join(&Joining { code: &code, edge: identity.edge.id, public_key, label: &edge.name }).unwrap();
     }

@@ -77,6 +77,7 @@ impl Upstream {
         for batch in self.batches.values().filter(|batch| batch.part.edge == edge) {
             let part = &batch.part;
             let mark = Watermark {
+                first_no: None,
                 epoch: part.epoch.clone(),
                 lane: part.lane.clone(),
                 batch_no: part.batch_no,

@@ -1,10 +1,11 @@
-//! `packaging/doc/connect.md`, run as it is printed, on a free port. Must never help the page along otherwise.
+//! `packaging/doc/connect.md` and `relay.md`, run as they are printed, on free ports. Must never help the page along otherwise.
 
 use std::net::TcpListener;
 use std::path::Path;
 
 use crate::prove;
 
+const RELAY: &str = include_str!("../../packaging/doc/relay.md");
 const PAGE: &str = include_str!("../../packaging/doc/connect.md");
 
 /// Ports nobody listens on now.
@@ -19,6 +20,17 @@ fn the_page_does_what_it_says() {
     let load = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/load").display().to_string();
     let settings = [("BRANCH", addresses[0].as_str()), ("CENTRE", addresses[1].as_str()), ("LOAD", load.as_str())];
     prove::page_holds("connect.md", PAGE, &settings);
+}
+
+#[test]
+fn the_page_about_relays_does_what_it_says() {
+    let addresses = free(3);
+    let names = ["BRANCH", "REGION", "CENTRE"];
+    let settings: Vec<(&str, &str)> = names.into_iter().zip(addresses.iter().map(String::as_str)).collect();
+    prove::page_holds("relay.md", RELAY, &settings);
+    for words in ["--relay", "onward", "edge revoke", "edge list --day", "--site"] {
+        assert!(RELAY.contains(words), "{words} is not shown");
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod prove;
 mod pull;
 mod puller;
 mod records;
+mod relays;
 mod restart;
 mod rights;
 mod sdk;

@@ -18,19 +18,19 @@ use crate::puller::Puller;
 use crate::support::*;
 use crate::tokens::{make, wayside};
 
-const RELAY: &str = "[relay]\nenabled = true\n\n[[target]]\nname = \"warehouse\"\nkind = \"pull\"\n\n\
+pub const RELAY: &str = "[relay]\nenabled = true\n\n[[target]]\nname = \"warehouse\"\nkind = \"pull\"\n\n\
     [[target]]\nname = \"late\"\nkind = \"pull\"\nrequired = false\n";
-const EDGE: &str =
+pub const EDGE: &str =
     "[edge]\nlabel = \"branch 12\"\n[forward]\nseal_after_seconds = 1\n[[site]]\nid = \"shop\"\ndebug = true\n";
 
 /// A road between machines: what comes in goes to where the relay listens now.
-struct Road {
-    address: SocketAddr,
+pub struct Road {
+    pub address: SocketAddr,
     to: Arc<Mutex<SocketAddr>>,
 }
 
 impl Road {
-    fn to(relay: SocketAddr) -> Road {
+    pub fn to(relay: SocketAddr) -> Road {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let road = Road { address: listener.local_addr().unwrap(), to: Arc::new(Mutex::new(relay)) };
         let to = Arc::clone(&road.to);
@@ -45,7 +45,7 @@ impl Road {
         road
     }
 
-    fn now_to(&self, relay: SocketAddr) {
+    pub fn now_to(&self, relay: SocketAddr) {
         *self.to.lock().unwrap() = relay;
     }
 }
@@ -70,7 +70,7 @@ fn joined() -> (Daemon, Daemon, Road) {
 }
 
 /// Sends until the relay has, acknowledges and proves by number and digest all that was sealed; what it told last.
-fn through(edge: &Daemon) -> Value {
+pub fn through(edge: &Daemon) -> Value {
     let last = Mutex::new(Value::Null);
     until(PATIENCE, "acknowledging everything", || {
         wayside(edge, &["forward", "--once", "--json"]);
@@ -84,14 +84,14 @@ fn through(edge: &Daemon) -> Value {
 }
 
 /// Runs the program beside a daemon; its exit code and output.
-fn beside(daemon: &Daemon, words: &[&str]) -> (i32, String) {
+pub fn beside(daemon: &Daemon, words: &[&str]) -> (i32, String) {
     let data = daemon.home.data();
     let out = Command::new(env!("CARGO_BIN_EXE_wayside")).arg("--data-dir").arg(data).args(words).output().unwrap();
     (out.status.code().unwrap(), String::from_utf8(out.stdout).unwrap())
 }
 
 /// The identity of a row: edge, epoch, number.
-type Origin = (String, String, i64);
+pub type Origin = (String, String, i64);
 
 /// What a daemon signs with.
 fn public_key(daemon: &Daemon) -> String {
@@ -111,7 +111,7 @@ struct Row {
 }
 
 /// Events by id, with the identity of each of their rows.
-fn by_id(job: &Puller) -> BTreeMap<String, Vec<Origin>> {
+pub fn by_id(job: &Puller) -> BTreeMap<String, Vec<Origin>> {
     let mut out: BTreeMap<String, Vec<Origin>> = BTreeMap::new();
     job.each_line(".ndjson.gz", |line| {
         let row: Row = serde_json::from_str(line).unwrap();

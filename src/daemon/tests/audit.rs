@@ -38,7 +38,7 @@ const CENTRE: &str = "each directive is a request in the register, with the cent
 const ROUTINE: &str = "what the collector does by itself, sooner";
 
 /// Every route.
-const ALL: [(&str, Leaves); 69] = [
+const ALL: [(&str, Leaves); 70] = [
     ("POST /v1/events", Nothing(PASSING)),
     ("GET /v1/pixel.gif", Nothing(PASSING)),
     ("POST /v1/consent", Nothing(LEDGER)),
@@ -62,6 +62,7 @@ const ALL: [(&str, Leaves); 69] = [
     ("POST /v1/edges/codes", Word("edge_codes_made")),
     ("GET /v1/edges", Nothing(NOBODY)),
     ("POST /v1/edges/approve", Word("edge_approved")),
+    ("PUT /v1/edges/{edge}", Elsewhere("edge_vouched")),
     ("POST /v1/edges/revoke", Word("edge_revoked")),
     ("POST /v1/edges/retire", Word("edge_retired")),
     ("POST /v1/edges/rename", Word("edge_renamed")),

@@ -8,7 +8,7 @@ use super::support::World;
 use crate::base::id::EdgeId;
 use crate::base::time::{Clock, DAY_MS};
 use crate::domain::token::{Caller, SCOPES, Scope as TokenScope};
-use crate::forward::relay::enrol::Joining;
+use crate::forward::relay::enrol::{Codes, Joining};
 use crate::http::request::{Head, Headers, Peer, Request};
 use crate::http::router::{ROUTES, Route, Scope};
 use crate::http::server::Service;
@@ -46,7 +46,7 @@ fn make(world: &World, name: &str, scopes: &[TokenScope], days: Option<i64>) -> 
 /// The token of an edge that joined.
 fn joined(world: &World) -> String {
     let relay = &world.app().relay;
-    let code = relay.codes(1, 1, &Caller::Operator).unwrap().pop().unwrap();
+    let code = relay.codes(&Codes { count: 1, days: 1, ..Codes::default() }, &Caller::Operator).unwrap().pop().unwrap();
     let joining = Joining { code: &code, edge: EdgeId([1; 16]), public_key: [2; 32], label: "" };
     let token = relay.join(&joining).unwrap().token;
     world.app().tokens.reload().unwrap();

@@ -125,6 +125,19 @@ fn collision(about: &About<'_>, heard: &Heard) -> Result<Put, Setback> {
     Err(Setback::from(Error::conflict(what).code("fork").remedy(remedy)).says(Says::Fork { digest: refused.digest }))
 }
 
+/// What the answer to a statement about an edge means: it is taken, or nobody there has a use for it.
+pub fn introduced(target: &str, heard: &Heard) -> Result<bool, Setback> {
+    match heard.status {
+        200..=299 => Ok(true),
+        404 | 405 | 501 if read(heard).error != "relay_off" => Ok(false),
+        409 => {
+            let remedy = "find out which of two installations has the edge's id, and start the other one afresh";
+            Err(Error::conflict(words(target, heard)).code("edge_known").remedy(remedy).into())
+        }
+        _ => Err(refusal(target, heard)),
+    }
+}
+
 /// Everything that is no acknowledgement.
 pub fn refusal(target: &str, heard: &Heard) -> Setback {
     let (what, refused) = (words(target, heard), read(heard));
@@ -139,7 +152,9 @@ pub fn refusal(target: &str, heard: &Heard) -> Setback {
             of(Error::invalid(what).code("bad_rows")).says(Says::BadRows { seqs })
         }
         401 | 403 | 407 => {
-            of(Error::denied(what).code("auth").remedy("bring the token in token_file, or its right, in order"))
+            let held =
+                of(Error::denied(what).code("auth").remedy("bring the token in token_file, or its right, in order"));
+            if refused.error == "unknown_edge" { held.says(Says::UnknownEdge) } else { held }
         }
         408 | 425 | 429 | 500 | 502..=599 => {
             let code = if matches!(heard.status, 429 | 503) { "busy" } else { "upstream" };

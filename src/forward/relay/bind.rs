@@ -156,13 +156,15 @@ pub fn told(ndjson: &[u8]) -> Result<Vec<Told>> {
 
 /// What lines are being looked at for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum For {
+pub enum For<'a> {
     /// To lie here: what is restricted stays, nothing else is done with it.
     Keeping,
     /// To leave, to a third party or not.
     Leaving {
         /// Needs the purpose `share`.
         third_party: bool,
+        /// Numbers of lines that whoever gets them will never take, rising.
+        refused: &'a [Seq],
     },
 }
 
@@ -178,7 +180,7 @@ pub struct Holed {
 }
 
 /// Lines with holes where what is bound by this snapshot bars them. Errors: `Invalid` with code `bad_line`; `Storage`.
-pub fn holed(tx: &ReadTx<'_>, ndjson: &[u8], purpose: For) -> Result<Holed> {
+pub fn holed(tx: &ReadTx<'_>, ndjson: &[u8], purpose: For<'_>) -> Result<Holed> {
     let mut all = Vec::new();
     let mut ends: HashMap<(EdgeId, Epoch), (i64, i64)> = HashMap::new();
     for line in lines(ndjson) {
@@ -233,7 +235,7 @@ fn barred(
     origin: (EdgeId, Epoch),
     bounds: &[Bound],
     rows: &[BoundRows],
-    purpose: For,
+    purpose: For<'_>,
 ) -> Option<HoleReason> {
     if stub.kind == "erasure" {
         return None; // it is what remains
@@ -261,7 +263,7 @@ fn barred(
     if any(BoundKind::Measure, lowest) {
         return Some(HoleReason::Withdrawn);
     }
-    if purpose == (For::Leaving { third_party: true }) && stub.visitor_ref.is_some() {
+    if matches!(purpose, For::Leaving { third_party: true, .. }) && stub.visitor_ref.is_some() {
         if !Purposes(stub.flags.unwrap_or(0)).has(Purposes::SHARE) {
             return Some(HoleReason::NoRight);
         }
@@ -269,5 +271,8 @@ fn barred(
             return Some(HoleReason::Withdrawn);
         }
     }
-    None
+    match purpose {
+        For::Leaving { refused, .. } if refused.binary_search(&Seq(stub.seq)).is_ok() => Some(HoleReason::Refused),
+        _ => None,
+    }
 }

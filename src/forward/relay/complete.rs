@@ -10,6 +10,8 @@ use crate::forward::relay::Relay;
 use crate::forward::relay::clash::{self, Pair};
 use crate::store::completeness::{self, Complete};
 use crate::store::known_edges::{self, KnownEdge};
+use crate::store::vouches;
+pub use crate::store::vouches::Vouched;
 
 /// An edge with all that is known of it.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Seen {
     pub lanes: Vec<Complete>,
     /// Pairs of batches that want one place.
     pub pairs: Vec<Pair>,
+    /// What relays say of it.
+    pub vouches: Vec<Vouched>,
 }
 
 impl Seen {
@@ -63,7 +67,12 @@ impl Relay {
                 .into_iter()
                 .map(|edge| {
                     let lanes = all.iter().filter(|lane| lane.edge == edge.edge).copied().collect();
-                    Ok(Seen { pairs: clash::pairs(tx, edge.edge)?, lanes, edge })
+                    Ok(Seen {
+                        pairs: clash::pairs(tx, edge.edge)?,
+                        vouches: vouches::of_edge(tx, edge.edge)?,
+                        lanes,
+                        edge,
+                    })
                 })
                 .collect()
         })

@@ -10,6 +10,7 @@ use crate::domain::relay::EdgeState;
 use crate::domain::token::{Caller, Scope, Scopes};
 use crate::forward::relay::Relay;
 use crate::forward::relay::options::Approve;
+use crate::store::join_codes::{Gives, JoinCode};
 use crate::store::known_edges::KnownEdge;
 use crate::store::tokens::TokenRow;
 use crate::store::{WriteTx, audit, join_codes, known_edges, tokens};
@@ -26,6 +27,21 @@ const LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 const CODE_LETTERS: usize = 20;
 /// Longest name of an edge, bytes.
 const LABEL_BYTES_MAX: usize = 256;
+/// Longest name of a site, bytes.
+const SITE_BYTES_MAX: usize = 64;
+
+/// Codes that are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Codes {
+    /// How many.
+    pub count: u32,
+    /// Days they hold.
+    pub days: u32,
+    /// Whoever joins with one may speak for edges below it.
+    pub relay: bool,
+    /// The only site whoever joins with one may send rows of.
+    pub site: Option<String>,
+}
 
 /// An edge that wants to join.
 #[derive(Clone, Debug)]
@@ -66,7 +82,7 @@ fn mint_code() -> String {
     groups.join("-")
 }
 
-fn label_of(label: &str) -> Result<String> {
+pub(in crate::forward::relay) fn label_of(label: &str) -> Result<String> {
     let label = label.trim();
     if label.len() > LABEL_BYTES_MAX || label.chars().any(char::is_control) {
         return Err(Error::invalid(format!("the name of an edge is at most {LABEL_BYTES_MAX} bytes, on one line"))
@@ -78,8 +94,9 @@ fn label_of(label: &str) -> Result<String> {
 
 impl Relay {
     /// Makes codes, each for one edge, that hold so many days. Errors: `NotFound` (relay off), `Invalid`, `Busy`, `Storage`.
-    pub fn codes(&self, count: u32, days: u32, caller: &Caller) -> Result<Vec<String>> {
+    pub fn codes(&self, wanted: &Codes, caller: &Caller) -> Result<Vec<String>> {
         self.on()?;
+        let Codes { count, days, relay, ref site } = *wanted;
         if !(1..=CODES_MAX).contains(&count) || !(1..=CODE_DAYS_MAX).contains(&days) {
             return Err(Error::invalid(format!(
                 "1 to {CODES_MAX} codes for 1 to {CODE_DAYS_MAX} days can be made at once"
@@ -87,6 +104,12 @@ impl Relay {
             .code("edge_codes")
             .remedy("give other numbers"));
         }
+        if relay && site.is_some() {
+            return Err(Error::invalid("a relay sends rows of many sites, an edge of one site is no relay")
+                .code("edge_codes")
+                .remedy("ask for either"));
+        }
+        let gives = Gives { relay, site: site.as_deref().map(site_of).transpose()? };
         let codes: Vec<String> = (0..count).map(|_| mint_code()).collect();
         let hashes: Vec<Hash> = codes.iter().map(|code| code_hash(code)).collect();
         let who = caller.who();
@@ -94,7 +117,7 @@ impl Relay {
             join_codes::delete_before(tx, tx.now().plus(-CODE_REMEMBERED_MS))?;
             let expires = tx.now().plus(i64::from(days) * DAY_MS);
             for hash in &hashes {
-                join_codes::insert(tx, hash, expires)?;
+                join_codes::insert(tx, hash, expires, &gives)?;
             }
             audit::insert(tx, &who, "edge_codes_made", Some(&count.to_string()), None)
         })?;
@@ -112,8 +135,8 @@ impl Relay {
         let (digest, prefix) = (sha256(secret.as_bytes()), secret[..6].to_owned());
         let (approve, edges_max) = (self.options.approve, i64::from(self.options.edges_max));
         let state = self.store.pen().call(move |tx| {
-            check_code(tx, &hash, edge)?;
-            let state = enter(tx, (edge, public_key), &label, approve, edges_max)?;
+            let gives = check_code(tx, &hash, edge)?.gives;
+            let state = enter(tx, (edge, public_key), &label, &gives, (approve, edges_max))?;
             join_codes::take(tx, &hash, edge)?;
             tokens::revoke_of_edge(tx, edge)?;
             let row = TokenRow {
@@ -131,23 +154,33 @@ impl Relay {
             tokens::insert(tx, &row)?;
             audit::insert(tx, &format!("edge {edge}"), "edge_joined", Some(&edge.to_string()), Some(state.word()))?;
             Ok(state)
+        });
+        let state = state.inspect_err(|error| {
+            if error.code == "edge_known" {
+                self.alarm("wrong_key", edge, error.what.clone());
+            }
         })?;
         let own = &self.store.identity().edge;
         let waits = state == EdgeState::Waiting;
         Ok(Joined { token: secret, waits, receiver_key: own.signing.public(), receiver: own.id })
     }
 
-    /// Takes an edge's batches from now on. Errors: `NotFound`, `Busy`, `Storage`.
-    pub fn approve(&self, edge: EdgeId, caller: &Caller) -> Result<()> {
-        self.change(edge, caller, "edge_approved", |tx, known| {
-            known_edges::set_state(tx, known.edge, EdgeState::Approved)
+    /// Takes an edge's batches from now on; where `relay`, those of edges it vouches for too. Errors: `NotFound`, `Busy`,
+    /// `Storage`.
+    pub fn approve(&self, edge: EdgeId, relay: bool, caller: &Caller) -> Result<()> {
+        let what = if relay { "relay_approved" } else { "edge_approved" };
+        self.change(edge, caller, what, move |tx, known| {
+            known_edges::set_state(tx, known.edge, EdgeState::Approved)?;
+            known_edges::set_rights(tx, &KnownEdge { relay: known.relay || relay, ruled: false, ..known.clone() })
         })
     }
 
-    /// Takes an edge's batches no longer. What it sent stays. Errors: `NotFound`, `Busy`, `Storage`.
+    /// Takes an edge's batches no longer, nor what it sent of edges below it. What it sent stays. Errors: `NotFound`, `Busy`,
+    /// `Storage`.
     pub fn revoke(&self, edge: EdgeId, caller: &Caller) -> Result<()> {
         self.change(edge, caller, "edge_revoked", |tx, known| {
-            known_edges::set_state(tx, known.edge, EdgeState::Revoked)
+            known_edges::set_state(tx, known.edge, EdgeState::Revoked)?;
+            known_edges::set_rights(tx, &KnownEdge { relay: false, ruled: true, ..known.clone() })
         })
     }
 
@@ -161,6 +194,7 @@ impl Relay {
         }
         self.change(edge, caller, "edge_retired", move |tx, known| {
             known_edges::set_state(tx, known.edge, EdgeState::Retired)?;
+            known_edges::set_rights(tx, &KnownEdge { relay: false, ruled: true, ..known.clone() })?;
             let Some(next) = successor else { return Ok(()) };
             if known_edges::get(tx, next)?.is_none() {
                 return Err(unknown(next));
@@ -197,7 +231,18 @@ pub(in crate::forward::relay) fn unknown(edge: EdgeId) -> Error {
         .remedy("wayside edge list shows all")
 }
 
-fn check_code(tx: &WriteTx<'_>, hash: &Hash, edge: EdgeId) -> Result<()> {
+/// The name of a site, as lines have it. It need not be a site of this wayside.
+pub(in crate::forward::relay) fn site_of(site: &str) -> Result<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match !site.is_empty() && site.len() <= SITE_BYTES_MAX && site.chars().all(fits) {
+        true => Ok(site.to_owned()),
+        false => Err(Error::invalid(format!("{site:?} is no site"))
+            .code("edge_site")
+            .remedy("give the id that the edge's [[site]] has")),
+    }
+}
+
+fn check_code(tx: &WriteTx<'_>, hash: &Hash, edge: EdgeId) -> Result<JoinCode> {
     let bad = |what: &str| {
         Err(Error::denied(what.to_owned())
             .code("bad_code")
@@ -209,7 +254,7 @@ fn check_code(tx: &WriteTx<'_>, hash: &Hash, edge: EdgeId) -> Result<()> {
         Some(code) if code.used_by.as_ref().is_some_and(|by| *by != edge.to_string()) => {
             bad("this code was used by another edge")
         }
-        Some(_) => Ok(()),
+        Some(code) => Ok(code),
     }
 }
 
@@ -218,16 +263,19 @@ fn enter(
     tx: &WriteTx<'_>,
     (edge, public_key): (EdgeId, [u8; 32]),
     label: &str,
-    approve: Approve,
-    edges_max: i64,
+    gives: &Gives,
+    (approve, edges_max): (Approve, i64),
 ) -> Result<EdgeState> {
+    let by_code = if approve == Approve::Code { EdgeState::Approved } else { EdgeState::Waiting };
     if let Some(known) = known_edges::get(tx, edge)? {
         if known.public_key != public_key {
             return Err(Error::conflict("an edge of this id joined with another key: two installations share one id")
                 .code("edge_known")
                 .remedy("start the one that was copied with a fresh data directory (wayside prepare-image)"));
         }
-        if matches!(known.state, EdgeState::Revoked | EdgeState::Retired) {
+        // what relays say of it counts no more once it comes by itself
+        let state = if known.is_ours() { known.state } else { by_code };
+        if matches!(state, EdgeState::Revoked | EdgeState::Retired) {
             return Err(Error::denied(format!("this edge is {} here", known.state.word()))
                 .code("revoked")
                 .remedy(format!("at the receiver: wayside edge approve {edge}")));
@@ -235,20 +283,46 @@ fn enter(
         if !label.is_empty() {
             known_edges::set_label(tx, edge, cut(label, LABEL_BYTES_MAX))?;
         }
-        return Ok(known.state);
+        if state != known.state {
+            known_edges::set_state(tx, edge, state)?;
+        }
+        let (relay, site) = (known.relay || gives.relay, gives.site.clone());
+        known_edges::set_rights(tx, &KnownEdge { relay, site, direct: true, ruled: false, ..known })?;
+        return Ok(state);
     }
+    let (relay, site) = (gives.relay, gives.site.clone());
+    let known = KnownEdge { label: label.to_owned(), state: by_code, relay, site, ..fresh(tx, edge, public_key) };
+    insert(tx, &known, edges_max)?;
+    Ok(by_code)
+}
+
+/// An edge that comes to be known now, by itself.
+pub(in crate::forward::relay) fn fresh(tx: &WriteTx<'_>, edge: EdgeId, public_key: [u8; 32]) -> KnownEdge {
+    let (now, label) = (tx.now(), String::new());
+    KnownEdge {
+        edge,
+        public_key,
+        label,
+        state: EdgeState::Waiting,
+        successor: None,
+        joined: now,
+        changed: now,
+        last_seen: None,
+        site: None,
+        relay: false,
+        direct: true,
+        ruled: false,
+    }
+}
+
+/// Keeps an edge that was not known, if there is room for one more.
+pub(in crate::forward::relay) fn insert(tx: &WriteTx<'_>, known: &KnownEdge, edges_max: i64) -> Result<()> {
     if known_edges::count(tx)? >= edges_max {
         return Err(Error::conflict(format!("{edges_max} edges are known here already"))
             .code("edge_count")
             .remedy("at the receiver: raise [relay] edges_max"));
     }
-    let state = if approve == Approve::Code { EdgeState::Approved } else { EdgeState::Waiting };
-    let now = tx.now();
-    let label = label.to_owned();
-    let known =
-        KnownEdge { edge, public_key, label, state, successor: None, joined: now, changed: now, last_seen: None };
-    known_edges::insert(tx, &known)?;
-    Ok(state)
+    known_edges::insert(tx, known)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::gzip;
+use crate::base::id::Seq;
 use crate::domain::batch::Manifest;
 use crate::domain::relay::StreamKey;
 use crate::forward::encode::Rendered;
@@ -46,14 +47,25 @@ fn gone(key: Key) -> Error {
         .remedy("it was passed on and removed; ask where it went")
 }
 
+/// How a batch is opening.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// Whose hands it goes into.
+    pub recipient: Recipient,
+    /// Lines that whoever gets it will never take, rising.
+    pub refused: &'a [Seq],
+    /// Compression, should it have to be written anew.
+    pub gzip_level: u32,
+}
+
 /// A batch as this recipient may have it by the rights of this snapshot, and whether the lines differ from the file.
 /// The attempt is committed before the snapshot is taken. Errors: `NotFound` with code `gone`, `Storage`, `Invalid`.
-pub fn open(tx: &ReadTx<'_>, files: &Files, key: Key, recipient: Recipient, gzip_level: u32) -> Result<Rendered> {
+pub fn open(tx: &ReadTx<'_>, files: &Files, key: Key, opening: &Opening<'_>) -> Result<Rendered> {
     let (gz, manifest) = files.read(key)?.ok_or_else(|| gone(key))?;
     let ndjson = gzip::decompress(&gz, DECODED_BYTES_MAX)?;
-    let third_party = recipient == Recipient::ThirdParty;
-    let holed = bind::holed(tx, &ndjson, For::Leaving { third_party })?;
-    let gz = if holed.fresh == 0 { gz } else { gzip::compress(&holed.ndjson, gzip_level) };
+    let (third_party, refused) = (opening.recipient == Recipient::ThirdParty, opening.refused);
+    let holed = bind::holed(tx, &ndjson, For::Leaving { third_party, refused })?;
+    let gz = if holed.fresh == 0 { gz } else { gzip::compress(&holed.ndjson, opening.gzip_level) };
     let manifest = Manifest { holes: holed.holes, ..manifest };
     Ok(Rendered { ndjson: holed.ndjson, gz, manifest, holes: holed.holes })
 }

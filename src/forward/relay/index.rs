@@ -63,8 +63,8 @@ fn enter(tx: &WriteTx<'_>, row: &Received, previous_epoch: Option<String>) -> Re
     keep(stream.id)?;
     stream.batch_count += 1;
     stream.highest_no = stream.highest_no.max(no);
-    if no + 1 == stream.first_no {
-        stream.first_no = no;
+    while received::get(tx, stream.id, stream.first_no - 1)?.is_some() {
+        stream.first_no -= 1;
     }
     while let Some(next) = received::get(tx, stream.id, stream.upto_no + 1)? {
         (stream.upto_no, stream.last_seq, stream.digest) = (next.batch_no, next.last_seq, next.digest);

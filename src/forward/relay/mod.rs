@@ -12,8 +12,9 @@ use crate::domain::delivery::{Watermark, Watermarks};
 use crate::domain::relay::EdgeState;
 use crate::forward::Bell;
 use crate::store::known_edges::KnownEdge;
-use crate::store::{Store, alarms, known_edges, streams};
+use crate::store::{Store, alarms, known_edges, streams, vouches};
 
+pub(in crate::forward) mod below;
 pub mod bind;
 pub mod clash;
 pub mod complete;
@@ -28,6 +29,7 @@ pub mod receive;
 pub mod source;
 mod sweep;
 pub mod traces;
+pub mod vouch;
 
 use self::files::Files;
 use self::options::RelayOptions;
@@ -106,6 +108,7 @@ impl Relay {
             batch_no: stream.upto_no,
             last_seq: stream.last_seq,
             digest: hex(&stream.digest),
+            first_no: Some(stream.first_no),
         };
         let all = self.store.read(|tx| streams::of_edge(tx, edge))?;
         // of one whose first batch made room for another's nothing is left to be told
@@ -113,38 +116,25 @@ impl Relay {
         Ok(Watermarks { edge: edge.to_string(), watermarks: told.collect() })
     }
 
-    /// The edge, if its batches are taken and `by` may send them: it is that edge, or the one that came after it; `None` =
-    /// the operator. Errors: `NotFound` with code `relay_off`; `Denied` with code `unknown_edge`, `not_approved`,
-    /// `revoked`; `Storage`.
+    /// The edge, if its batches are taken and `by` may send them: it is that edge, the one that came after it, or a relay that
+    /// vouched for it; `None` = the operator. Errors: `NotFound` with code `relay_off`; `Denied` with code `unknown_edge`,
+    /// `not_approved`, `revoked`; `Storage`.
     fn admitted(&self, edge: EdgeId, by: Option<EdgeId>) -> Result<KnownEdge> {
         self.on()?;
-        let unknown = || {
-            Error::denied(format!("edge {edge} has not joined here, or this token is another edge's"))
-                .code("unknown_edge")
-                .remedy("let it join: wayside edge code here, wayside join there")
-        };
-        let (own, sender) = self.store.read(|tx| {
-            let sender = by.map_or(Ok(None), |by| known_edges::get(tx, by))?;
-            Ok((known_edges::get(tx, edge)?, sender))
-        })?;
-        let own = own.ok_or_else(unknown)?;
-        let sender = match by {
-            None => &own,
-            Some(by) if by == edge => &own,
-            Some(by) if own.successor == Some(by) => sender.as_ref().ok_or_else(unknown)?,
-            Some(_) => return Err(unknown()),
-        };
-        match sender.state {
-            EdgeState::Approved => Ok(own),
-            EdgeState::Waiting => Err(Error::denied("this edge waits for the operator's yes")
-                .code("not_approved")
-                .remedy(format!("at the receiver: wayside edge approve {}", sender.edge))),
-            EdgeState::Revoked | EdgeState::Retired => {
-                Err(Error::denied(format!("this edge is {} here", sender.state.word()))
-                    .code("revoked")
-                    .remedy(format!("if it is to send again, at the receiver: wayside edge approve {}", sender.edge)))
+        self.store.read(|tx| {
+            let own = known_edges::get(tx, edge)?.ok_or_else(|| unknown_sender(edge))?;
+            let Some(by) = by.filter(|by| *by != edge) else { return barred(&own).map(|()| own) };
+            let sender = known_edges::get(tx, by)?.ok_or_else(|| unknown_sender(edge))?;
+            if own.successor == Some(by) {
+                return barred(&sender).map(|()| own);
             }
-        }
+            barred(&sender)?;
+            if !sender.relay || vouches::get(tx, edge, by)?.is_none() {
+                return Err(unknown_sender(edge));
+            }
+            // a relay that takes an edge's batches no longer still passes on those of before; a no of ours holds them too
+            if own.is_ours() { barred(&own).map(|()| own) } else { Ok(own) }
+        })
     }
 
     /// Says that something about an edge needs a person.
@@ -162,6 +152,28 @@ impl Relay {
         }
         if let Some(told) = self.told.get() {
             told(binds);
+        }
+    }
+}
+
+fn unknown_sender(edge: EdgeId) -> Error {
+    Error::denied(format!("edge {edge} has not joined here, or this token is another edge's"))
+        .code("unknown_edge")
+        .remedy("let it join: wayside edge code here, wayside join there")
+}
+
+/// Errors: `Denied` where an edge's batches are not taken.
+fn barred(edge: &KnownEdge) -> Result<()> {
+    let remedy = |what: &str| format!("{what}: wayside edge approve {}", edge.edge);
+    match edge.state {
+        EdgeState::Approved => Ok(()),
+        EdgeState::Waiting => Err(Error::denied("this edge waits for the operator's yes")
+            .code("not_approved")
+            .remedy(remedy("at the receiver"))),
+        EdgeState::Revoked | EdgeState::Retired => {
+            Err(Error::denied(format!("this edge is {} here", edge.state.word()))
+                .code("revoked")
+                .remedy(remedy("if it is to send again, at the receiver")))
         }
     }
 }

@@ -4,56 +4,132 @@
 
 use std::collections::HashSet;
 
-use crate::base::error::Result;
-use crate::base::id::{EdgeId, random_below};
+use crate::base::error::{Error, Kind, Result};
+use crate::base::id::{EdgeId, Seq};
+use crate::base::time::Millis;
 use crate::domain::event::Lane;
+use crate::forward::encode::Rendered;
+use crate::forward::refuse::{Heeded, Load};
+use crate::forward::relay::below::fraction;
 use crate::forward::relay::{Relay, held};
-use crate::forward::retry::{self, Verdict};
+use crate::forward::retry::{self, Verdict, WAIT_MS_MAX};
+use crate::forward::schedule::Trouble;
 use crate::forward::target::{Key, Landed, Put, Says, Setback, Target};
+use crate::forward::tell::{self, Told, about_edge};
 use crate::forward::{Failed, Forwarder, Report, Sent};
 use crate::store::cursors::Cursor;
-use crate::store::limits::{self, Limit};
 use crate::store::received::Received;
+use crate::store::refused::Why;
 use crate::store::streams::Stream;
-use crate::store::{ReadTx, onward, received, streams};
+use crate::store::{ReadTx, WriteTx, limits, onward, received, streams, vouches};
 
-/// Steps of the random fraction.
-const JITTER_STEPS: u64 = 1 << 20;
 /// Batches whose acknowledgement is looked for together.
 const STEP: i64 = 500;
 
-/// The next batch of a stream that a target has not got.
-#[derive(Clone, Debug)]
-struct Due {
-    batch: Received,
-    cursor: Cursor,
+/// Codes of what is wrong with the way to a target, whatever is sent.
+const OF_THE_WAY: [&str; 6] = ["tls", "tls_files", "clock", "token_file", "address", "clear"];
+
+/// What an alarm about a batch of another edge is about, at a target.
+pub(in crate::forward::relay) fn about(target: &str, key: Key) -> String {
+    format!("{}/{}", about_edge(target, key.edge), key.lane.word())
 }
 
-impl Due {
+/// The next batch of a stream that a target has not got.
+#[derive(Clone, Debug)]
+pub(in crate::forward::relay) struct Due {
+    batch: Received,
+}
+
+impl Load for Due {
     fn key(&self) -> Key {
         held::key(&self.batch)
     }
+
+    fn about(&self, target: &str) -> String {
+        about(target, self.key())
+    }
+
+    fn render(&self, forwarder: &Forwarder, tx: &ReadTx<'_>, target: &dyn Target) -> Result<(Rendered, Vec<Seq>)> {
+        let relay = forwarder.relay.as_ref().expect("invariant: what goes onward was received by a relay");
+        let refused = onward::refused(tx, target.name(), self.batch.stream_id, Seq(self.batch.last_seq))?;
+        let (recipient, gzip_level) = (target.recipient(), forwarder.gzip_level);
+        let wanted = held::Opening { recipient, refused: &refused, gzip_level };
+        let rendered = held::open(tx, relay.files(), self.key(), &wanted)?;
+        Ok((rendered, refused))
+    }
+
+    fn before(&self, tx: &ReadTx<'_>) -> Result<Option<Self>> {
+        let batch = received::get(tx, self.batch.stream_id, self.batch.batch_no - 1)?;
+        Ok(batch.filter(|batch| batch.held).map(|batch| Due { batch }))
+    }
+
+    fn attempt(&self, forwarder: &Forwarder, target: &dyn Target) -> Result<Option<i64>> {
+        Ok(match forwarder.begin_onward(target, self)? {
+            Begun::Go(attempt_id, _) => Some(attempt_id),
+            Begun::ConsentFirst => None,
+        })
+    }
+
+    fn ended(tx: &WriteTx<'_>, attempt_id: i64, outcome: &str) -> Result<()> {
+        onward::end(tx, attempt_id, outcome, 0)
+    }
+
+    fn refuse(&self, tx: &WriteTx<'_>, target: &str, seq: Seq, why: Why) -> Result<()> {
+        onward::refuse(tx, target, self.batch.stream_id, seq, why)
+    }
+
+    fn refused_count(&self, tx: &ReadTx<'_>, target: &str) -> Result<i64> {
+        let all = onward::refused(tx, target, self.batch.stream_id, Seq(i64::MAX))?;
+        Ok(i64::try_from(all.len()).unwrap_or(i64::MAX))
+    }
 }
 
-/// The batch to try: consent lanes first, then the other lanes in order. While an edge's consent lane has something to go,
+/// What is left alone in this round.
+struct Round {
+    /// Streams that failed.
+    failed: HashSet<i64>,
+    /// Edges the target does not take.
+    barred: HashSet<EdgeId>,
+    /// Edges it was told of anew because it did not know them.
+    told_anew: HashSet<EdgeId>,
+    /// Those that failed lately are left alone too, by this time.
+    now: Option<Millis>,
+}
+
+impl Round {
+    fn takes(&self, stream: &Stream, cursor: &Cursor) -> bool {
+        // a time far ahead was written before the clock was set back
+        let waits = self.now.is_some_and(|now| (1..=WAIT_MS_MAX).contains(&cursor.next_at.since(now)));
+        !waits && !self.failed.contains(&stream.id)
+    }
+}
+
+/// The next batch of each lane, in the order they came: consent lanes first. While an edge's consent lane has something to go,
 /// nothing else of that edge goes.
-fn next(tx: &ReadTx<'_>, target: &str, ready: &dyn Fn(&Stream, &Cursor) -> bool) -> Result<Option<Due>> {
+fn heads(tx: &ReadTx<'_>, target: &str, round: &Round) -> Result<Vec<Due>> {
     let mut held_back: HashSet<EdgeId> = HashSet::new();
+    let mut out: Vec<Due> = Vec::new();
     for stream in streams::all(tx)? {
         let edge = stream.key.edge;
-        if held_back.contains(&edge) {
+        if held_back.contains(&edge) || round.barred.contains(&edge) {
             continue;
         }
         let cursor = onward::get(tx, target, stream.id)?;
         let Some(batch) = received::arrived(tx, stream.id, cursor.put_no, 1)?.pop() else { continue };
-        if ready(&stream, &cursor) {
-            return Ok(Some(Due { batch, cursor }));
-        }
         if stream.key.lane == Lane::Consent {
             held_back.insert(edge);
         }
+        if !round.takes(&stream, &cursor) {
+            continue;
+        }
+        let due = Due { batch };
+        match out.iter_mut().find(|other| other.batch.stream.lane == stream.key.lane) {
+            Some(other) if other.batch.no <= due.batch.no => {}
+            Some(other) => *other = due,
+            None => out.push(due),
+        }
     }
-    Ok(None)
+    Ok(out)
 }
 
 /// How an attempt begins.
@@ -63,38 +139,129 @@ enum Begun {
     ConsentFirst,
 }
 
+/// What becomes of a round after an attempt.
+enum After {
+    GoOn,
+    Enough,
+}
+
 impl Forwarder {
     /// Everything a target is due of other edges; then what it took.
     pub(in crate::forward) fn pass_on(&self, target: &dyn Target, force: bool, report: &mut Report) -> Result<()> {
         let Some(relay) = self.relay.as_ref().filter(|relay| relay.passes_on_to(target.name())) else { return Ok(()) };
-        let mut failed: HashSet<i64> = HashSet::new();
+        let remote = target.is_remote();
+        if remote && !force && !self.way_is_open(target) {
+            return Ok(());
+        }
+        let barred = if remote { self.introduce(relay, target, force)? } else { Some(HashSet::new()) };
+        let Some(barred) = barred else { return Ok(()) };
+        let (failed, told_anew) = (HashSet::new(), HashSet::new());
+        let mut round = Round { failed, barred, told_anew, now: None };
         while !self.bell.stopped() {
-            let now = self.clock.now();
-            let ready = |stream: &Stream, cursor: &Cursor| {
-                !failed.contains(&stream.id) && (force || cursor.failures == 0 || cursor.next_at <= now)
+            round.now = (!force).then(|| self.clock.now());
+            let due = self.next_onward(target, force, &round)?;
+            let met = match due.as_ref().map(|due| due.batch.stream.edge) {
+                Some(edge) => self.meet(target, edge).map_err(|error| (edge, error)),
+                None => match self.unmet_edge(target, &round.barred)? {
+                    Some(edge) => self.meet(target, edge).map_err(|error| (edge, error)),
+                    None => break,
+                },
             };
-            let Some(due) = self.store.read(|tx| next(tx, target.name(), &ready))? else { break };
-            let Begun::Go(attempt_id, again) = self.begin_onward(target, &due)? else { continue };
-            match self.attempt_onward(relay, target, &due, again) {
-                Ok((put, _)) if put.landed == Landed::Part => self.ended(attempt_id, put.landed.word(), 0)?,
-                Ok((put, holes)) => {
-                    self.landed_onward(target, &due, attempt_id, put, holes)?;
-                    let (name, key) = (target.name().to_owned(), due.key());
-                    report.sent.push(Sent { target: name, key, landed: put.landed, holes });
-                }
-                Err(setback) => {
-                    let verdict = self.failed_onward(target, &due, attempt_id, &setback)?;
-                    let (name, key, code) = (target.name().to_owned(), due.key(), setback.error.code);
-                    report.failed.push(Failed { target: name, key, code, what: setback.error.to_string() });
-                    if verdict == Verdict::Stop || (target.is_remote() && verdict == Verdict::Retry) {
-                        break;
-                    }
-                    failed.insert(due.batch.stream_id);
-                }
+            let after = match (met, due) {
+                (Ok(false), Some(due)) => self.one_onward(target, &due, &mut round, report)?,
+                (Ok(_), _) => After::GoOn, // positions may have changed
+                (Err((edge, error)), _) => self.not_met(target, (edge, error), &mut round)?,
+            };
+            if let After::Enough = after {
+                break;
             }
         }
         report.acknowledged += self.follow_onward(target)?;
         Ok(())
+    }
+
+    /// What goes next to a target, if anything may.
+    fn next_onward(&self, target: &dyn Target, force: bool, round: &Round) -> Result<Option<Due>> {
+        let mut heads = self.store.read(|tx| heads(tx, target.name(), round))?;
+        let lane_of = |due: &Due| due.batch.stream.lane;
+        if let Some(at) = heads.iter().position(|due| lane_of(due) == Lane::Consent) {
+            return Ok(Some(heads.swap_remove(at)));
+        }
+        let (now, now_ms) = (self.clock.now(), (self.uptime_ms)());
+        let mut pace = self.pace(target);
+        if target.is_remote() && !force && !pace.allows(now, now_ms) {
+            return Ok(None);
+        }
+        let lane = pace.turns().next(|lane| heads.iter().any(|due| lane_of(due) == lane));
+        Ok(lane.and_then(|lane| heads.into_iter().find(|due| lane_of(due) == lane)))
+    }
+
+    /// A target did not say how far it is with an edge.
+    fn not_met(&self, target: &dyn Target, (edge, error): (EdgeId, Error), round: &mut Round) -> Result<After> {
+        let error = self.in_time(error)?;
+        if error.kind == Kind::Denied {
+            if round.told_anew.insert(edge) {
+                return self.tell_anew(target, edge, round); // it may have forgotten the edge
+            }
+            self.pace(target).below().met(edge); // the puts tell why
+            return Ok(After::GoOn);
+        }
+        let verdict = Verdict::on(&error);
+        let wait_ms = verdict.wait_ms(1, fraction());
+        log::warn!("{} does not say how far it is with edge {edge}: {error}", target.name());
+        self.pace(target).failed(&error, verdict, wait_ms, (self.uptime_ms)());
+        Ok(After::Enough)
+    }
+
+    /// A target does not know an edge that it was told of: it is told again.
+    fn tell_anew(&self, target: &dyn Target, edge: EdgeId, round: &mut Round) -> Result<After> {
+        let name = target.name().to_owned();
+        self.store.pen().call(move |tx| vouches::forget(tx, &name, edge))?;
+        let relay = self.relay.as_ref().expect("invariant: what goes onward was received by a relay");
+        Ok(match self.introduce(relay, target, false)? {
+            Some(barred) => {
+                round.barred.extend(barred);
+                After::GoOn
+            }
+            None => After::Enough,
+        })
+    }
+
+    /// One attempt.
+    fn one_onward(&self, target: &dyn Target, due: &Due, round: &mut Round, report: &mut Report) -> Result<After> {
+        let Begun::Go(attempt_id, again) = self.begin_onward(target, due)? else { return Ok(After::GoOn) };
+        let setback = match self.attempt_onward(target, due, again) {
+            Ok((put, _)) if put.landed == Landed::Part => {
+                self.ended(attempt_id, put.landed.word(), 0)?;
+                self.pace(target).arrived();
+                return Ok(After::GoOn);
+            }
+            Ok((put, holes)) => {
+                self.landed_onward(target, due, attempt_id, put, holes)?;
+                self.pace(target).arrived();
+                let (name, key) = (target.name().to_owned(), due.key());
+                report.sent.push(Sent { target: name, key, landed: put.landed, holes });
+                return Ok(After::GoOn);
+            }
+            Err(setback) => setback,
+        };
+        if setback.error.code == "gone" {
+            return self.passed_by(target, due, attempt_id).map(|()| After::GoOn);
+        }
+        let code = setback.error.code;
+        let setback = match self.heed(target, due, setback)? {
+            Heeded::Learned => return self.ended(attempt_id, code, 0).map(|()| After::GoOn),
+            Heeded::Stands(setback) => setback,
+        };
+        let edge = due.key().edge;
+        if setback.says == Some(Says::UnknownEdge) && round.told_anew.insert(edge) {
+            self.ended(attempt_id, code, 0)?;
+            return self.tell_anew(target, edge, round);
+        }
+        let (name, key, what) = (target.name().to_owned(), due.key(), setback.error.to_string());
+        report.failed.push(Failed { target: name, key, code, what });
+        round.failed.insert(due.batch.stream_id);
+        self.failed_onward(target, due, attempt_id, &setback)
     }
 
     fn begin_onward(&self, target: &dyn Target, due: &Due) -> Result<Begun> {
@@ -115,20 +282,13 @@ impl Forwarder {
     }
 
     /// Opens from a snapshot taken now, after the attempt's commit, and puts.
-    fn attempt_onward(
-        &self,
-        relay: &Relay,
-        target: &dyn Target,
-        due: &Due,
-        again: bool,
-    ) -> std::result::Result<(Put, i64), Setback> {
-        let (key, level) = (due.key(), self.gzip_level);
+    fn attempt_onward(&self, target: &dyn Target, due: &Due, again: bool) -> std::result::Result<(Put, i64), Setback> {
         let _turn = self.turn(target);
         let (rendered, limit) = self.store.read(|tx| {
-            let rendered = held::open(tx, relay.files(), key, target.recipient(), level)?;
+            let (rendered, _) = due.render(self, tx, target)?;
             Ok((rendered, limits::get(tx, target.name(), self.clock.now())?))
         })?;
-        let put = self.put(target, key, (&rendered, again), limit)?;
+        let put = self.put(target, due.key(), (&rendered, again), limit)?;
         Ok((put, rendered.holes))
     }
 
@@ -137,7 +297,7 @@ impl Forwarder {
     }
 
     fn landed_onward(&self, target: &dyn Target, due: &Due, attempt_id: i64, put: Put, holes: i64) -> Result<()> {
-        let name = target.name().to_owned();
+        let (name, about) = (target.name().to_owned(), due.about(target.name()));
         let (stream_id, no) = (due.batch.stream_id, due.batch.no);
         let acked_no = if put.acknowledged { no } else { 0 };
         self.store.pen().call(move |tx| {
@@ -146,46 +306,49 @@ impl Forwarder {
             let acked_no =
                 if before.acked_no == before.put_no { acked_no.max(before.acked_no) } else { before.acked_no };
             onward::put(tx, &name, stream_id, &Cursor { put_no: no, acked_no, ..Cursor::default() })?;
+            if before.failures > 0 {
+                tell::landed_below(tx, &about)?;
+            }
             onward::end(tx, attempt_id, put.landed.word(), holes)
         })
     }
 
-    fn failed_onward(&self, target: &dyn Target, due: &Due, attempt_id: i64, setback: &Setback) -> Result<Verdict> {
+    /// A batch was passed on and removed before this target was there.
+    fn passed_by(&self, target: &dyn Target, due: &Due, attempt_id: i64) -> Result<()> {
         let (name, stream_id, no) = (target.name().to_owned(), due.batch.stream_id, due.batch.no);
-        if setback.error.code == "gone" {
-            // passed on and removed before this target was there
-            return self.store.pen().call(move |tx| {
-                let before = onward::get(tx, &name, stream_id)?;
-                let acked_no = if before.acked_no == before.put_no { no } else { before.acked_no };
-                onward::put(tx, &name, stream_id, &Cursor { put_no: no, acked_no, ..Cursor::default() })?;
-                onward::end(tx, attempt_id, "gone", 0)?;
-                Ok(Verdict::Quarantine)
-            });
-        }
-        let told = match &setback.says {
-            Some(Says::TooLarge { bytes_max }) => Some(bytes_max.unwrap_or(setback.body.len() as u64 / 2)),
-            _ => None,
-        };
-        let verdict = Verdict::on(&setback.error);
-        #[allow(clippy::cast_precision_loss)] // 20 bits
-        let fraction = random_below(JITTER_STEPS) as f64 / JITTER_STEPS as f64;
-        let failures = due.cursor.failures + 1;
-        let wait_ms = match told {
-            Some(_) => 0,
-            None => retry::wait_asked_ms(verdict, failures, fraction, setback.asked_ms),
-        };
-        let (code, text) = (setback.error.code, format!("{}: {}", setback.error.code, setback.error));
         self.store.pen().call(move |tx| {
-            if let Some(body_bytes) = told {
-                // about as many bytes of lines as gzip makes of them
-                limits::learn(tx, &name, Limit { body_bytes, line_bytes: body_bytes.saturating_mul(4) })?;
-            }
             let before = onward::get(tx, &name, stream_id)?;
+            let acked_no = if before.acked_no == before.put_no { no } else { before.acked_no };
+            onward::put(tx, &name, stream_id, &Cursor { put_no: no, acked_no, ..Cursor::default() })?;
+            onward::end(tx, attempt_id, "gone", 0)
+        })
+    }
+
+    fn failed_onward(&self, target: &dyn Target, due: &Due, attempt_id: i64, setback: &Setback) -> Result<After> {
+        let (name, about) = (target.name().to_owned(), due.about(target.name()));
+        let (stream_id, error, asked_ms) = (due.batch.stream_id, &setback.error, setback.asked_ms);
+        let verdict = Verdict::on(error);
+        let fraction = fraction();
+        // a link that is down is probed instead: waiting would only make its return late
+        let probed = target.is_remote() && Trouble::of(error) == Trouble::Link;
+        let (code, text, told) = (error.code, format!("{}: {error}", error.code), Told::of(error, verdict));
+        let wait_ms = self.store.pen().call(move |tx| {
+            let before = onward::get(tx, &name, stream_id)?;
+            let failures = before.failures + 1;
+            let wait_ms = if probed { 0 } else { retry::wait_asked_ms(verdict, failures, fraction, asked_ms) };
             let next_at = tx.now().plus(wait_ms);
             onward::put(tx, &name, stream_id, &Cursor { failures, next_at, last_error: Some(text.clone()), ..before })?;
+            tell::failed_below(tx, &about, &told)?;
             onward::end(tx, attempt_id, code, 0)?;
-            Ok(verdict)
-        })
+            Ok(wait_ms)
+        })?;
+        // what one edge may not concerns no other; what the way to the target lacks concerns all
+        let of_target = verdict == Verdict::Retry || OF_THE_WAY.contains(&error.code);
+        if target.is_remote() && of_target {
+            self.pace(target).failed(error, verdict, wait_ms, (self.uptime_ms)());
+            return Ok(After::Enough);
+        }
+        Ok(if verdict == Verdict::Stop { After::Enough } else { After::GoOn })
     }
 
     /// Notes what a target has taken since, of those that do not say so with their answer; returns how many batches.

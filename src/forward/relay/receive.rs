@@ -20,6 +20,7 @@ use crate::forward::relay::bind::{self, For, Told};
 use crate::forward::relay::parts::{self, Part};
 use crate::forward::relay::{Relay, index};
 use crate::forward::target::Key;
+use crate::store::known_edges::KnownEdge;
 use crate::store::received::Received;
 use crate::store::{ReadTx, clashes, received, streams};
 
@@ -117,13 +118,15 @@ impl Relay {
                 return Ok(Taken::Waiting(missing));
             }
             let ndjson = parts::join(&self.files, place, DECODED_BYTES_MAX)?;
-            let whole = judge(manifest, part, ndjson).inspect_err(|_| parts::forget(&self.files, place))?;
+            let whole = judge(manifest, part, ndjson)
+                .and_then(|whole| self.of_site(&edge, whole))
+                .inspect_err(|_| parts::forget(&self.files, place))?;
             let taken = self.keep(incoming.key, whole)?;
             parts::discard(&self.files, place)?;
             return Ok(taken);
         }
         let ndjson = gzip::decompress(incoming.body, DECODED_BYTES_MAX)?;
-        let whole = judge(manifest, part, ndjson)?;
+        let whole = judge(manifest, part, ndjson).and_then(|whole| self.of_site(&edge, whole))?;
         let _turn = self.turn(incoming.key.edge);
         self.keep(incoming.key, whole)
     }
@@ -140,6 +143,17 @@ impl Relay {
         inspect::lines(&ndjson)?;
         bind::told(&ndjson)?;
         Ok(())
+    }
+
+    /// The batch, unless it tells of another site than its edge may send of.
+    fn of_site(&self, edge: &KnownEdge, batch: Judged) -> std::result::Result<Judged, Refusal> {
+        let Some(only) = edge.site.as_deref() else { return Ok(batch) };
+        let Some(other) = inspect::other_site(&batch.ndjson, only)? else { return Ok(batch) };
+        let what = format!("this edge may send rows of the site {only:?} only, and sends of {other:?}");
+        self.alarm("other_site", edge.edge, what.clone());
+        let remedy =
+            format!("at the receiver: wayside edge code without --site, or with --site {other}; then join again");
+        Err(Error::denied(what).code("other_site").remedy(remedy).into())
     }
 
     /// Puts a judged batch beside what lies here. The edge's turn is held.

@@ -107,7 +107,8 @@ impl Source for RelaySource {
                     .code("unknown_batch")
                     .remedy("take the keys that GET /v1/batches lists"));
             };
-            let rendered = held::open(tx, self.0.files(), key, cursor.recipient, GZIP_LEVEL)?;
+            let wanted = held::Opening { recipient: cursor.recipient, refused: &[], gzip_level: GZIP_LEVEL };
+            let rendered = held::open(tx, self.0.files(), key, &wanted)?;
             let (stream_id, batch_no, holes) = (row.stream_id, row.batch_no, rendered.holes);
             Ok(Some((rendered, Noted { stream_id, batch_no, bound: bound::newest(tx)?, began, holes })))
         };

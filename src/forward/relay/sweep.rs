@@ -116,6 +116,7 @@ impl Relay {
         }
         let forgotten = now.plus(-i64::from(self.options.remember_days) * DAY_MS);
         while self.store.pen().call(move |tx| received::forget(tx, forgotten, STEP))? > 0 {}
+        while self.store.pen().call(move |tx| onward::forget_refused(tx, forgotten, STEP))? > 0 {}
         let old = now.plus(-ATTEMPTS_KEPT_MS);
         while self.store.pen().call(move |tx| onward::delete_before(tx, old, STEP))? > 0 {}
         Ok(gone)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Relay;
 use super::bind::{self, For};
 use super::clash::Word;
-use super::enrol::Joining;
+use super::enrol::{Codes, Joining};
 use super::held;
 use super::options::{Approve, RelayOptions};
 use super::parts::Part;
@@ -29,6 +29,7 @@ use crate::forward::tests::support::{MEASURE, World, shared};
 use crate::store::traces::{Sought, Traces};
 use crate::store::{alarms, bound, known_edges, received};
 
+mod behind;
 mod binding;
 mod onward;
 mod taking;
@@ -60,7 +61,7 @@ impl Centre {
     }
 
     fn code(&self) -> String {
-        self.relay.codes(1, 30, &Caller::Operator).unwrap().pop().unwrap()
+        self.relay.codes(&Codes { count: 1, days: 30, ..Codes::default() }, &Caller::Operator).unwrap().pop().unwrap()
     }
 
     fn join(&self, edge: &World) -> bool {
@@ -80,7 +81,8 @@ impl Centre {
     }
 
     fn leaving(&self, key: Key, recipient: Recipient) -> String {
-        let opened = self.world.store.read(|tx| held::open(tx, self.relay.files(), key, recipient, 3)).unwrap();
+        let wanted = held::Opening { recipient, refused: &[], gzip_level: 3 };
+        let opened = self.world.store.read(|tx| held::open(tx, self.relay.files(), key, &wanted)).unwrap();
         crate::forward::inspect::batch(&serde_json::to_vec(&opened.manifest).unwrap(), &opened.gz, None).unwrap();
         String::from_utf8(opened.ndjson).unwrap()
     }

@@ -125,7 +125,7 @@ impl Target for Centre {
                 if parts[0] == edge.to_string() && batch_no == before + 1 {
                     let (epoch, lane) = place.clone();
                     let (last_seq, digest) = (kept.last_seq, kept.digest.clone());
-                    out.insert(place, Watermark { epoch, lane, batch_no, last_seq, digest });
+                    out.insert(place, Watermark { epoch, lane, batch_no, last_seq, digest, first_no: None });
                 }
             }
             Ok(Some(out.into_values().collect()))

@@ -63,7 +63,7 @@ fn every_line_that_was_sealed_is_there_a_hole_or_still_to_come() {
     };
     let at = |batch_no: i64, digest: String| {
         let epoch = world.store.identity().edge.epoch.to_string();
-        let mark = Watermark { epoch, lane: "pages".to_owned(), batch_no, last_seq: 1, digest };
+        let mark = Watermark { epoch, lane: "pages".to_owned(), batch_no, last_seq: 1, digest, first_no: None };
         *centre.0.lock().unwrap() = Some(vec![mark]);
         reconcile::with(&reading, &centre).unwrap()
     };
@@ -108,7 +108,7 @@ fn what_has_not_been_sent_yet_is_behind_and_holes_that_were_put_are_counted() {
     Forwarder::to(Arc::clone(&world.store), clock, &options, targets, "Kiosk 7").run_once(true).unwrap();
     let batch = world.store.read(|tx| Ok(batches::get(tx, 1, Lane::Pages, 2)?.unwrap())).unwrap();
     let (epoch, digest) = (world.store.identity().edge.epoch.to_string(), hex(&batch.digest));
-    let mark = Watermark { epoch, lane: "pages".to_owned(), batch_no: 2, last_seq: 1, digest };
+    let mark = Watermark { epoch, lane: "pages".to_owned(), batch_no: 2, last_seq: 1, digest, first_no: None };
     *centre.0.lock().unwrap() = Some(vec![mark]);
     let after = reconcile::with(&reading, &centre).unwrap();
     let row = pages(&after);

@@ -577,7 +577,28 @@ CREATE TABLE known_edges (
   successor    TEXT    CHECK (length(successor) = 32),
   joined_at    INTEGER NOT NULL,
   changed_at   INTEGER NOT NULL,
-  last_seen_at INTEGER
+  last_seen_at INTEGER,
+  site         TEXT,
+  relay        INTEGER NOT NULL CHECK (relay IN (0, 1)),
+  direct       INTEGER NOT NULL CHECK (direct IN (0, 1)),
+  ruled        INTEGER NOT NULL CHECK (ruled IN (0, 1))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE vouches (
+  edge    TEXT    NOT NULL REFERENCES known_edges (edge),
+  relay   TEXT    NOT NULL REFERENCES known_edges (edge),
+  state   TEXT    NOT NULL CHECK (state IN ('waiting', 'approved', 'revoked', 'retired')),
+  label   TEXT    NOT NULL,
+  told_at INTEGER NOT NULL,
+  PRIMARY KEY (edge, relay)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE vouched (
+  target  TEXT    NOT NULL,
+  edge    TEXT    NOT NULL REFERENCES known_edges (edge),
+  digest  BLOB    NOT NULL CHECK (length(digest) = 32),
+  told_at INTEGER NOT NULL,
+  PRIMARY KEY (target, edge)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE join_codes (
@@ -586,6 +607,8 @@ CREATE TABLE join_codes (
   expires_at INTEGER NOT NULL,
   used_by    TEXT    CHECK (length(used_by) = 32),
   used_at    INTEGER,
+  relay      INTEGER NOT NULL CHECK (relay IN (0, 1)),
+  site       TEXT,
   CHECK ((used_by IS NULL) = (used_at IS NULL))
 ) STRICT, WITHOUT ROWID;
 
@@ -683,6 +706,15 @@ CREATE TABLE onward_attempts (
   hole_count INTEGER
 ) STRICT;
 CREATE INDEX onward_attempts_batch ON onward_attempts (stream_id, batch_no);
+
+CREATE TABLE onward_refused (
+  target    TEXT    NOT NULL,
+  stream_id INTEGER NOT NULL REFERENCES streams (stream_id),
+  seq       INTEGER NOT NULL,
+  why       TEXT    NOT NULL CHECK (why = 'bad_rows' OR why = 'too_large'),
+  at        INTEGER NOT NULL,
+  PRIMARY KEY (target, stream_id, seq)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE completeness (
   edge           TEXT    NOT NULL CHECK (length(edge) = 32),

@@ -114,7 +114,7 @@ fn lines_about_erasure_correction_and_restriction_bind_by_reference_and_by_numbe
         let told = bind::told(text.as_bytes()).unwrap();
         centre.world.pen(move |tx| super::super::index::bind_all(tx, edge, &told));
     };
-    let holes = |text: &str, purpose: For| {
+    let holes = |text: &str, purpose: For<'_>| {
         let holed = centre.world.store.read(|tx| bind::holed(tx, text.as_bytes(), purpose)).unwrap();
         let text = String::from_utf8(holed.ndjson).unwrap();
         let reason = |line: &str| {
@@ -123,7 +123,7 @@ fn lines_about_erasure_correction_and_restriction_bind_by_reference_and_by_numbe
         };
         text.lines().map(reason).collect::<Vec<_>>().join(" ")
     };
-    let (leaving, keeping) = (For::Leaving { third_party: false }, For::Keeping);
+    let (leaving, keeping) = (For::Leaving { third_party: false, refused: &[] }, For::Keeping);
     let rows = [row(5, &a, &epoch, 5), row(6, &b, &epoch, 6), row(7, &a, &epoch, 7)].concat();
     assert_eq!(holes(&rows, leaving), "- - -");
     bind(says("rectification", 8, 8, &format!("\"visitor_ref\":\"{b}\",\"superseded\":[6]")));

@@ -50,7 +50,7 @@ fn who_has_not_joined_waits_or_was_revoked_sends_nothing() {
     assert_eq!(code_of(centre.put(&batch)), "unknown_edge");
     assert!(!centre.join(&edge), "it waits");
     assert_eq!(code_of(centre.put(&batch)), "not_approved");
-    centre.relay.approve(id, &Caller::Operator).unwrap();
+    centre.relay.approve(id, false, &Caller::Operator).unwrap();
     let other = EdgeId([9; 16]);
     let foreign = Incoming { by: Some(other), ..batch.incoming() };
     assert_eq!(centre.relay.put(&foreign).unwrap_err().error.code, "unknown_edge", "another edge's token");
