@@ -912,11 +912,46 @@ CREATE TABLE erasure_targets (
 -- personal: no
 CREATE TABLE directives (
   directive_id BLOB    PRIMARY KEY CHECK (length(directive_id) = 16),
-  action       TEXT    NOT NULL CHECK (action IN ('erase', 'withdraw', 'restrict', 'object', 'access', 'rectify')),
+  action       TEXT    NOT NULL CHECK (action IN ('erase', 'withdraw', 'restrict', 'object', 'access', 'rectify', 'renew')),
   state        TEXT    NOT NULL CHECK (state IN ('done', 'nothing_found', 'waiting', 'refused')),
   what         TEXT    NOT NULL,
   request_id   BLOB    CHECK (length(request_id) = 16),
   taken_at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Directives that are kept here (relay) for the edges below, and to whom each was given.
+-- owner: src/store/kept_directives.rs
+-- retention: the row for ever; the statement until its due day once all edges have answered, 90 days past it at the longest
+-- personal: yes (statement: whom it names, sealed under this database's secret)
+CREATE TABLE kept_directives (
+  kept_no      INTEGER PRIMARY KEY,
+  directive_id BLOB    NOT NULL UNIQUE CHECK (length(directive_id) = 16),
+  action       TEXT    NOT NULL CHECK (action IN ('erase', 'withdraw', 'restrict', 'object', 'access', 'rectify', 'renew')),
+  edge         TEXT    NOT NULL CHECK (edge = 'all' OR length(edge) = 32),
+  statement    BLOB,
+  came_from    TEXT,
+  request_id   BLOB    CHECK (length(request_id) = 16),
+  kept_at      INTEGER NOT NULL,
+  due_at       INTEGER NOT NULL
+) STRICT;
+CREATE INDEX kept_directives_open ON kept_directives (kept_no) WHERE statement IS NOT NULL;
+CREATE INDEX kept_directives_request ON kept_directives (request_id) WHERE request_id IS NOT NULL;
+
+-- How far each edge is with a directive that was kept for it. No state = it was handed down, and nothing came back yet.
+-- owner: src/store/edge_answers.rs
+-- retention: the row for ever; the report 90 days past the directive's due day
+-- personal: yes (report: a copy, encrypted to the centre)
+CREATE TABLE edge_answers (
+  kept_no   INTEGER NOT NULL REFERENCES kept_directives (kept_no),
+  edge      TEXT    NOT NULL CHECK (length(edge) = 32),
+  handed_at INTEGER,
+  state     TEXT    CHECK (state IN ('done', 'nothing_found', 'waiting', 'refused')),
+  what      TEXT    NOT NULL,
+  said_at   INTEGER,
+  report    TEXT,
+  passed    INTEGER NOT NULL CHECK (passed IN (0, 1)),
+  PRIMARY KEY (kept_no, edge),
+  CHECK ((state IS NULL) = (said_at IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- Running totals that outlive their rows: what was dropped, refused, removed, and why.

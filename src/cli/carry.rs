@@ -24,6 +24,7 @@ use crate::forward::carry::out::{AcksTaken, DueBatch, Edge, Given, Landed, Order
 use crate::forward::carry::stick::{Index, Place, names, there};
 use crate::forward::carry::take::{Receiver, Report, Took, carry_in};
 use crate::forward::carry::{Carried, FOLDER, key_of};
+use crate::forward::directives::centre::reply_key;
 use crate::forward::target::Key as BatchKey;
 use crate::http::carry::{ATTEMPT_HEADER, LINES_HEADER};
 use crate::http::reply::Reply;
@@ -113,7 +114,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
 fn key(args: &Key, context: &mut Context) -> Result<u8> {
     let path = &args.file;
     let doing = |e| io(format_args!("writing {}", path.display()), e);
-    let (identity, made) = match identity(path) {
+    let (identity, made) = match reply_key(path) {
         Err(error) if error.code == "no_key_file" => {
             let identity = Identity::mint();
             let mut file =
@@ -136,16 +137,6 @@ fn key(args: &Key, context: &mut Context) -> Result<u8> {
     })?;
     context.output.lines([format!("encrypt_to = \"{to}\""), format!("receiver_key = \"{receiver}\"")])?;
     Ok(0)
-}
-
-pub(in crate::cli) fn identity(path: &Path) -> Result<Identity> {
-    let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file {}", path.display()))
-            .code("no_key_file")
-            .remedy("make it with `wayside carry key --file FILE`, at the receiver"),
-        _ => io(format_args!("reading {}", path.display()), e),
-    })?;
-    Identity::parse(&text).map_err(|e| e.context(path.display()))
 }
 
 fn out(args: &Out, context: &mut Context) -> Result<u8> {
@@ -196,7 +187,7 @@ fn told_out(target: &str, done: &Outcome) -> Vec<String> {
 fn take(args: &In, context: &mut Context) -> Result<u8> {
     there(&args.dir)?;
     let key = args.key.as_ref().or(context.carry_key_file.as_ref());
-    let identities = key.map(|file| identity(file)).transpose()?.into_iter().collect::<Vec<Identity>>();
+    let identities = key.map(|file| reply_key(file)).transpose()?.into_iter().collect::<Vec<Identity>>();
     let mut progress = Progress::start("carry", Unit::Of("batches"), context.interactive);
     let mut directives = Vec::new();
     let (report, acks) = match &args.to {

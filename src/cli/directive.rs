@@ -2,7 +2,7 @@
 //! collector. Must never carry one out itself: the edge's collector does. Invariant: nothing leaves here unsigned.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver as Stop;
@@ -10,18 +10,18 @@ use std::sync::mpsc::Receiver as Stop;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::base::age::{self, Identity};
-use crate::base::base64::{self, Alphabet};
+use crate::base::age::Identity;
 use crate::base::digest::SigningKey;
 use crate::base::error::{Error, Result, io};
 use crate::base::id::{EdgeId, VisitorRef, mint_uuid, random_bytes, uuid_text};
-use crate::base::text::{hex, unhex};
+use crate::base::text::hex;
 use crate::base::time::Millis;
 use crate::cli::table::Table;
-use crate::cli::{Context, Desk, carry, desk};
+use crate::cli::{Context, Desk, desk, directives};
 use crate::domain::directive::{ALL, Action, Correction, DIRECTIVE, Directive, REPORT, Report};
 use crate::domain::request;
 use crate::domain::signed::{FORMAT, Signed};
+use crate::forward::directives::centre::{opened, reply_key, signing};
 use crate::forward::directives::stick;
 
 const AFTER: &str = "Example:
@@ -50,9 +50,7 @@ enum What {
     #[command(after_help = "Example:\n  wayside directive take /media/stick")]
     Take(Take),
     /// What edges report, and the copies they sent, put together.
-    #[command(
-        after_help = "Example:\n  wayside directive reports /media/stick --reply-key carry.key --export copy.json"
-    )]
+    #[command(after_help = REPORTS)]
     Reports(Reports),
 }
 
@@ -62,6 +60,10 @@ const GIVE: &str = "Example:
 
 Whoever finds the stick reads whom a directive names: prefer the reference that batches carry to a customer's name.";
 
+const REPORTS: &str = "Example:
+  wayside directive reports                     at a relay: what the edges below said
+  wayside directive reports /media/stick --reply-key carry.key --export copy.json";
+
 #[derive(Debug, clap::Args)]
 struct Key {
     /// The file the secret key is in, or is to be.
@@ -70,7 +72,9 @@ struct Key {
 }
 
 fn action(word: &str) -> Result<Action, String> {
-    Action::parse(word).ok_or_else(|| "use erase, withdraw, restrict, object, access or rectify".to_owned())
+    Action::parse(word)
+        .filter(|action| *action != Action::Renew)
+        .ok_or_else(|| "use erase, withdraw, restrict, object, access or rectify".to_owned())
 }
 
 fn edge(text: &str) -> Result<String, String> {
@@ -114,6 +118,9 @@ struct Give {
     /// The folder a stick is mounted at; without it the directive is printed.
     #[arg(long, value_name = "DIR")]
     stick: Option<PathBuf>,
+    /// At a relay: hand it to this machine's collector, for the edges below.
+    #[arg(long, conflicts_with = "stick")]
+    here: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -124,8 +131,8 @@ struct Take {
 
 #[derive(Debug, clap::Args)]
 struct Reports {
-    /// The folder the stick is mounted at; may be given several times.
-    #[arg(required = true)]
+    /// The folder the stick is mounted at; may be given several times. Without one, what this machine's collector, a relay, was
+    /// told by the edges below.
     dirs: Vec<PathBuf>,
     /// The file with the secret key copies are encrypted to.
     #[arg(long, value_name = "FILE")]
@@ -156,16 +163,6 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
     }
 }
 
-fn signing(path: &Path) -> Result<SigningKey> {
-    let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file {}", path.display()))
-            .code("no_key_file")
-            .remedy("make it with `wayside directive key --file FILE`, at the centre"),
-        _ => io(format_args!("reading {}", path.display()), e),
-    })?;
-    unhex(text.trim()).map(SigningKey::from_seed).map_err(|e| e.context(path.display()))
-}
-
 fn key(args: &Key, context: &mut Context) -> Result<u8> {
     let path = &args.file;
     let key = match signing(path) {
@@ -189,7 +186,7 @@ fn give(args: &Give, context: &mut Context) -> Result<u8> {
     if let Some(visitor) = &args.visitor {
         VisitorRef::parse(visitor).map_err(|e| e.remedy("name the visitor_ref that batches carry: 32 hex digits"))?;
     }
-    let reply_to = args.reply_key.as_deref().map(carry::identity).transpose()?.map(|key| key.recipient().to_string());
+    let reply_to = args.reply_key.as_deref().map(reply_key).transpose()?.map(|key| key.recipient().to_string());
     if args.action == Action::Access && reply_to.is_none() {
         return Err(Error::invalid("nobody could read the copies")
             .code("reply_key")
@@ -213,9 +210,11 @@ fn give(args: &Give, context: &mut Context) -> Result<u8> {
         identity: args.identity.clone(),
         corrections: args.replace.clone(),
         reply_to,
+        renew: None,
     };
     let signed = Signed::of(&directive, &key);
     match &args.stick {
+        None if args.here => hand_over(&signed, context)?,
         Some(dir) => {
             crate::forward::carry::stick::there(dir)?;
             let path = stick::add(dir, &args.edge, signed)?;
@@ -246,23 +245,46 @@ pub(in crate::cli) fn take(desk: &mut dyn Desk, stop: &Stop<()>, dir: &Path) -> 
     let mut lines = vec![format!("directives: {} new, {} reports left", told["taken"], reports.len())];
     let refused = told["refused"].as_array().into_iter().flatten().filter_map(Value::as_str);
     lines.extend(refused.map(|what| format!("not believed: {what}")));
+    lines.extend(told["kept"].as_u64().filter(|kept| *kept > 0).map(|kept| format!("kept for edges below: {kept}")));
+    lines.extend(directives::bring(desk, stop, dir, &edge)?);
     if !reports.is_empty() {
         stick::leave(dir, &edge, reports)?;
     }
     Ok(lines)
 }
 
+/// Gives a directive to the collector of this machine, a relay.
+fn hand_over(signed: &Signed, context: &mut Context) -> Result<()> {
+    let mut desk = context.desk()?;
+    let told = desk::ask(&mut *desk, &context.stop, "POST", "/v1/directives", &json!({"directives": [signed]}))?;
+    let directive: Directive = signed.open(DIRECTIVE, None)?;
+    if told["kept"] == 0 && told["taken"] == 0 {
+        let why = told["refused"][0].as_str().unwrap_or("no edge has joined here").to_owned();
+        return Err(Error::denied(why).code("not_kept").remedy("at a relay: set [directives] centre_key"));
+    }
+    context.output.line(&format!(
+        "{} {} for {}, due {}: wayside directive reports shows how far each edge is",
+        directive.id,
+        directive.action.word(),
+        directive.edge,
+        directive.due_at
+    ))
+}
+
 /// What is known of one directive.
 #[derive(Default)]
-struct Known {
+pub(in crate::cli) struct Known {
     /// The directive, where a stick has it.
     asked: Option<Directive>,
     /// The newest report of each edge.
-    reports: BTreeMap<String, Report>,
+    pub(in crate::cli) reports: BTreeMap<String, Report>,
 }
 
 fn reports(args: &Reports, context: &mut Context) -> Result<u8> {
-    let identity = args.reply_key.as_deref().map(carry::identity).transpose()?;
+    let identity = args.reply_key.as_deref().map(reply_key).transpose()?;
+    if args.dirs.is_empty() {
+        return directives::register((args.json, args.export.as_deref(), identity.as_ref()), context);
+    }
     let mut all = BTreeMap::<String, Known>::new();
     let mut strange = Vec::new();
     for dir in &args.dirs {
@@ -339,7 +361,7 @@ fn rows(id: &str, known: &Known, edges: &[String], now: Millis) -> Vec<[String; 
 }
 
 /// The copies of all edges: by directive, then by edge.
-fn merged(all: &BTreeMap<String, Known>, identity: Option<&Identity>) -> Result<Value> {
+pub(in crate::cli) fn merged(all: &BTreeMap<String, Known>, identity: Option<&Identity>) -> Result<Value> {
     let mut out = serde_json::Map::new();
     for (id, known) in all {
         let mut parts = serde_json::Map::new();
@@ -354,13 +376,4 @@ fn merged(all: &BTreeMap<String, Known>, identity: Option<&Identity>) -> Result<
         out.insert(id.clone(), json!({"edges": parts}));
     }
     Ok(Value::Object(out))
-}
-
-fn opened(copy: &str, identity: &Identity) -> Result<Value> {
-    let sealed = base64::decode(copy, Alphabet::Standard).ok_or_else(|| Error::invalid("it is no base64"))?;
-    let mut text = Vec::new();
-    age::Reader::open(&sealed[..], std::slice::from_ref(identity))?
-        .read_to_end(&mut text)
-        .map_err(|e| age::reason("reading it", e))?;
-    serde_json::from_slice(&text).map_err(|e| Error::invalid(format!("it is no JSON: {e}")))
 }

@@ -26,6 +26,7 @@ pub mod cookies;
 pub mod counts;
 pub mod desk;
 pub mod directive;
+pub mod directives;
 pub mod dpia;
 pub mod edge;
 pub mod edges;

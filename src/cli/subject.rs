@@ -55,6 +55,11 @@ enum What {
         after_help = "Example:\n  wayside subject close 0192f3a0-0000-7000-8000-000000000001 --as unidentifiable --note no-id-known"
     )]
     Close(Close),
+    /// At a relay: put what every edge below answered into one file.
+    #[command(
+        after_help = "Example:\n  wayside subject export 0192f3a0-0000-7000-8000-000000000001 --output copy.json"
+    )]
+    Export(Export),
     /// Tell which requests are due; ends with 1 where there are any.
     #[command(after_help = "Example:\n  wayside subject due --days 7")]
     Due(Due),
@@ -79,6 +84,9 @@ struct Open {
     /// How who asks was verified; without it the request waits for that.
     #[arg(long, value_name = "HOW")]
     verified: Option<String>,
+    /// To rectify at a relay: a wrong value and the right one, for the edges below; may be given several times.
+    #[arg(long, value_name = "OLD=NEW")]
+    replace: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -155,6 +163,15 @@ struct Close {
 }
 
 #[derive(Debug, clap::Args)]
+struct Export {
+    /// The request's id.
+    id: String,
+    /// The file it is written into.
+    #[arg(long, value_name = "FILE")]
+    output: std::path::PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 struct Due {
     /// Within so many days.
     #[arg(long, value_name = "N", default_value_t = 7)]
@@ -171,11 +188,12 @@ pub fn run(args: &Args, context: &mut Context) -> Result<u8> {
     let one = |id: &str, action: &str| format!("{}{action}", desk::target(PATH, &[]) + "/" + &escaped(id));
     let (method, target, body, json) = match &args.what {
         What::Open(o) => {
-            let named = json!({"kind": o.kind, "visitor": o.visitor, "identity": o.identity, "code": o.code, "site": o.site, "verified": o.verified});
+            let named = json!({"kind": o.kind, "visitor": o.visitor, "identity": o.identity, "code": o.code, "site": o.site, "verified": o.verified, "replace": anywhere(&o.replace)?});
             ("POST", PATH.to_owned(), named, o.json)
         }
         What::List(l) => return list(l, context),
         What::Due(d) => return due(d, context),
+        What::Export(e) => return export(e, &one(&e.id, "/edges"), context),
         What::Show(s) => ("GET", one(&s.id, ""), Value::Null, s.json),
         What::Run(r) => ("POST", one(&r.id, "/run"), json!({"verified": r.verified, "replace": terms(r)?}), r.json),
         What::Extend(r) => ("POST", one(&r.id, "/extend"), json!({"reason": r.reason}), r.json),
@@ -207,20 +225,29 @@ fn escaped(id: &str) -> String {
     desk::target("", &[("", Some(id))]).split_off(2)
 }
 
-fn terms(run: &Run) -> Result<Vec<Value>> {
-    let wrong = |text: &str| {
-        Error::invalid(format!("{text:?} is no correction")).remedy("write OLD=NEW, or with --set FIELD=OLD=NEW")
-    };
-    let anywhere = run.replace.iter().map(|text| {
+fn wrong(text: &str) -> Error {
+    Error::invalid(format!("{text:?} is no correction")).remedy("write OLD=NEW, or with --set FIELD=OLD=NEW")
+}
+
+fn anywhere(replace: &[String]) -> Result<Vec<Value>> {
+    let one = |text: &String| {
         let (existing, updated) = text.split_once('=').ok_or_else(|| wrong(text))?;
         Ok(json!({"existing": existing, "updated": updated}))
-    });
+    };
+    replace.iter().map(one).collect()
+}
+
+fn terms(run: &Run) -> Result<Vec<Value>> {
     let placed = run.set.iter().map(|text| {
         let (field, rest) = text.split_once('=').ok_or_else(|| wrong(text))?;
         let (existing, updated) = rest.split_once('=').ok_or_else(|| wrong(text))?;
         Ok(json!({"field": field, "existing": existing, "updated": updated}))
     });
-    anywhere.chain(placed).collect()
+    let mut out = anywhere(&run.replace)?;
+    for one in placed {
+        out.push(one?);
+    }
+    Ok(out)
 }
 
 fn told(request: &Value) -> Vec<String> {
@@ -253,7 +280,35 @@ fn told(request: &Value) -> Vec<String> {
     for target in request["targets"].as_array().into_iter().flatten() {
         list.push((format!("target {}", shown("", &target["target"])), shown("", &target["state"])));
     }
+    list.extend(request["edges"].as_array().into_iter().flatten().map(edge_line));
     pairs("", &list)
+}
+
+fn export(args: &Export, target: &str, context: &mut Context) -> Result<u8> {
+    let mut desk = context.desk()?;
+    let merged = desk::ask(&mut *desk, &context.stop, "GET", target, &Value::Null)?;
+    std::fs::write(&args.output, serde_json::to_vec_pretty(&merged).expect("invariant: string keys"))
+        .map_err(|e| crate::base::error::io(format_args!("writing {}", args.output.display()), e))?;
+    let (edges, open) =
+        (merged["edges"].as_object().map_or(0, serde_json::Map::len), merged["open"].as_u64().unwrap_or(0));
+    context.output.line(&format!("{edges} edges, {open} of them have not answered: {}", args.output.display()))?;
+    Ok(0)
+}
+
+/// How far an edge below is, in words.
+fn edge_line(edge: &Value) -> (String, String) {
+    let label = match edge["label"].as_str() {
+        None | Some("") => shown("", &edge["edge"]),
+        Some(label) => label.to_owned(),
+    };
+    let since = shown("since_at", &edge["since"]);
+    let (late, what) = (if edge["late"] == true { "late: " } else { "" }, shown("", &edge["what"]));
+    let state = match edge["state"].as_str() {
+        Some("silent") => format!("waiting since {since} ({what})"),
+        Some("waiting") => format!("waiting since {since}: {what}"),
+        _ => format!("{}: {what}", shown("", &edge["state"])),
+    };
+    (format!("edge {label}"), format!("{late}{state}"))
 }
 
 fn list(args: &List, context: &mut Context) -> Result<u8> {
@@ -275,6 +330,12 @@ fn due(args: &Due, context: &mut Context) -> Result<u8> {
         context.output.json(&rows)?;
     } else {
         listed(&rows, &format!("nothing is due within {days} days"), context)?;
+        for row in &rows {
+            for edge in row["edges"].as_array().into_iter().flatten().filter(|edge| edge["late"] == true) {
+                let (name, how) = edge_line(edge);
+                context.output.line(&format!("{} {name}: {how}", shown("id", &row["id"])))?;
+            }
+        }
     }
     Ok(u8::from(!rows.is_empty()))
 }

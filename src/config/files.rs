@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::base::error::{Error, Result};
 use crate::config::Config;
 use crate::config::findings::Findings;
+use crate::forward::directives::centre::reply_key;
 use crate::http::tls::Tls;
 
 /// Shortest token, in bytes: 128 bit if it is random.
@@ -35,6 +36,9 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     }
     if let Err(error) = config.directives.key() {
         findings.error("directives.centre_key", error.what, error.remedy);
+    }
+    if let Some(Err(error)) = config.directives.reply_key_file.as_deref().map(reply_key) {
+        findings.error("directives.reply_key_file", error.what, error.remedy);
     }
     if let Some(path) = &config.subject.assertion_key_file
         && let Err(e) = crate::subject::assertion::check(path)

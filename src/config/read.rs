@@ -70,7 +70,12 @@ pub(super) fn fullest() -> Config {
         erase: EraseOptions { proof_key: Some("00".repeat(32)), ..EraseOptions::default() },
         quota: QuotaOptions { disk_budget_bytes: Some(10_000_000_000), ..QuotaOptions::default() },
         relay: RelayOptions { carry_key_file: Some("carry.key".into()), ..RelayOptions::default() },
-        directives: DirectivesOptions { centre_key: Some("00".repeat(32)) },
+        directives: DirectivesOptions {
+            centre_key: Some("00".repeat(32)),
+            key_file: Some("centre.key".into()),
+            reply_key_file: Some("carry.key".into()),
+            ..DirectivesOptions::default()
+        },
         subject: SubjectOptions { assertion_key_file: Some("assertion.key".into()), ..SubjectOptions::default() },
         sites: vec![SiteOptions { purposes: vec![purpose], ..SiteOptions::builtin() }],
         targets: vec![TargetOptions {

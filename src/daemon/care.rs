@@ -121,6 +121,7 @@ impl Care {
             kick_forward: Arc::new(move || kicked.kick()),
             expire_files: Arc::new(move |now| {
                 releasing.release(now)?;
+                ageing.sweep_directives(now)?;
                 ageing.expire_by_age(now)
             }),
             ledger_fault: Arc::new(move || {

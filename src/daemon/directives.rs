@@ -1,17 +1,20 @@
 //! Composes directives: what carries them out is the register of requests, as if the operator had asked on this machine.
 //! Must never decide whether a directive is believed (`forward::directives`), nor who may have what (`subject`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::base::error::{Error, Result};
 use crate::base::id::uuid_bytes;
 use crate::config::Config;
-use crate::daemon::rights;
+use crate::daemon::{Care, rights};
 use crate::domain::consent::Action as Decided;
 use crate::domain::directive::{Action, Directive, Progress};
 use crate::domain::request::{Channel, Kind, Level, State};
 use crate::domain::site::Seat;
 use crate::domain::token::Caller;
+use crate::forward::Forwarder;
+use crate::forward::directives::ask::Talk;
+use crate::forward::directives::downstream::Downstream;
 use crate::forward::directives::{Acted, Acts, Directives};
 use crate::store::Store;
 use crate::subject::people::Named;
@@ -20,21 +23,30 @@ use crate::subject::results::Form;
 use crate::subject::view::RequestView;
 use crate::subject::{Asked, Person, Subject};
 
-/// Directives of this collector. Errors: `Config` (the centre's key).
-pub(in crate::daemon) fn directives(
+/// Directives of this collector, and those it keeps for edges below; forwarding asks for more. Errors: `Config` (the centre's key).
+pub(in crate::daemon) fn talking(
     config: &Config,
     store: &Arc<Store>,
     subject: &Arc<Subject>,
+    care: &Care,
     seats: &[Seat],
-) -> Result<Directives> {
-    let acts = ByRequests { store: Arc::clone(store), subject: Arc::clone(subject), seats: seats.to_vec() };
-    Ok(Directives::new(Arc::clone(store), config.directives.key()?, Box::new(acts)))
+) -> Result<(Arc<Directives>, Arc<Downstream>)> {
+    let forwarder = Arc::downgrade(care.forwarder());
+    let acts = ByRequests { store: Arc::clone(store), subject: Arc::clone(subject), seats: seats.to_vec(), forwarder };
+    let centre = config.directives.key()?;
+    let directives = Arc::new(Directives::new(Arc::clone(store), centre, Box::new(acts)));
+    let downstream = Arc::new(Downstream::new(Arc::clone(store), Arc::clone(care.relay()), centre));
+    let talk = Talk::new(Arc::clone(&directives), Arc::clone(&downstream), config.directives.ask_seconds);
+    care.forwarder().talk(talk);
+    Ok((directives, downstream))
 }
 
 struct ByRequests {
     store: Arc<Store>,
     subject: Arc<Subject>,
     seats: Vec<Seat>,
+    /// Weak: forwarding asks for directives, and holds who carries them out.
+    forwarder: Weak<Forwarder>,
 }
 
 impl ByRequests {
@@ -75,8 +87,33 @@ impl ByRequests {
     }
 }
 
+impl ByRequests {
+    /// Begins a new epoch, if this is the database that is meant: the one that sealed that batch.
+    fn renew(&self, directive: &Directive) -> Result<Acted> {
+        let named = directive.renew.as_ref().ok_or_else(|| Error::invalid("it names no batch"))?;
+        let forwarder = self.forwarder.upgrade().ok_or_else(|| Error::busy("stopping"))?;
+        let acted = |state, what| Acted { state, what, request_id: None, copy: None };
+        if !forwarder.has_sealed(named)? {
+            return Ok(acted(Progress::NothingFound, "another database of this edge is meant".to_owned()));
+        }
+        let voided = match forwarder.give_way(None) {
+            Err(error) if error.code == "no_fork" => {
+                // what the other side refuses shows only once it was met again, and tells what both have
+                forwarder.meet_anew();
+                return Err(Error::busy("the receiver has not refused anything of this database yet"));
+            }
+            voided => voided?,
+        };
+        let what = format!("epoch {} goes on, {} batches go out afresh", voided.epoch, voided.batches.len());
+        Ok(acted(Progress::Done, what))
+    }
+}
+
 impl Acts for ByRequests {
     fn act(&self, directive: &Directive) -> Result<Acted> {
+        if directive.action == Action::Renew {
+            return self.renew(directive); // names nobody
+        }
         let people = self.people(directive)?;
         if people.is_empty() {
             let what = "nothing is kept here of whom it names".to_owned();
@@ -84,6 +121,7 @@ impl Acts for ByRequests {
         }
         let kind = match directive.action {
             Action::Withdraw => return self.withdraw(people),
+            Action::Renew => return self.renew(directive),
             Action::Erase => Kind::Erase,
             Action::Restrict => Kind::Restrict,
             Action::Object => Kind::Object,

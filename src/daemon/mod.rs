@@ -14,6 +14,7 @@ use crate::consent::{self, Consent};
 use crate::domain::network::Networks;
 use crate::domain::site::Site;
 use crate::forward::carry::serve::Carry;
+use crate::forward::directives::centre::Centre;
 use crate::http::app::App;
 use crate::http::server::{self, Door};
 use crate::ingest::geo::Geo;
@@ -80,13 +81,16 @@ pub fn compose(config: &Config, clock: Arc<dyn Clock>) -> Result<House> {
     let care = Arc::new(Care::new(config, Arc::clone(&store), Arc::clone(&ingest), Arc::clone(&clock)));
     let subject = Arc::new(rights::subject(config, &store, ingest.seats())?);
     subject.resume()?;
-    let directives = directives::directives(config, &store, &subject, ingest.seats())?;
+    let (directives, downstream) = directives::talking(config, &store, &subject, &care, ingest.seats())?;
+    let centre = Centre::open(Arc::clone(&store), Arc::clone(&downstream), &config.directives)?;
     let app = Arc::new(App {
         ingest,
         consent: Arc::new(Consent::new(Arc::clone(&store), facts::of(config))),
         tokens,
         subject,
         directives,
+        downstream,
+        centre,
         carry: Carry::new(Arc::clone(care.forwarder()), &config.targets)?,
         trusted,
         pull: Arc::clone(care.pull()),

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::signed::FORMAT;
+use crate::domain::signed::{FORMAT, Signed};
 
 /// What a directive says it is.
 pub const DIRECTIVE: &str = "directive";
@@ -29,12 +29,21 @@ pub enum Action {
     Access,
     /// Correct values (Art. 16).
     Rectify,
+    /// Give way to another database of the same edge: begin a new epoch. Names nobody, but a batch of the one that is meant.
+    Renew,
 }
 
 impl Action {
     /// Every one.
-    pub const ALL: [Action; 6] =
-        [Action::Erase, Action::Withdraw, Action::Restrict, Action::Object, Action::Access, Action::Rectify];
+    pub const ALL: [Action; 7] = [
+        Action::Erase,
+        Action::Withdraw,
+        Action::Restrict,
+        Action::Object,
+        Action::Access,
+        Action::Rectify,
+        Action::Renew,
+    ];
 
     /// Stable word.
     pub fn word(self) -> &'static str {
@@ -45,6 +54,7 @@ impl Action {
             Action::Object => "object",
             Action::Access => "access",
             Action::Rectify => "rectify",
+            Action::Renew => "renew",
         }
     }
 
@@ -65,6 +75,20 @@ pub struct Correction {
     pub existing: String,
     /// The right one.
     pub updated: String,
+}
+
+/// A batch that only one of two databases of an edge has sealed so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewing {
+    /// Its epoch, 16 hex digits.
+    pub epoch: String,
+    /// Its lane.
+    pub lane: String,
+    /// Its number.
+    pub batch_no: i64,
+    /// Its digest, 64 hex digits.
+    pub digest: String,
 }
 
 /// What a centre asks of one edge, or of all.
@@ -100,6 +124,9 @@ pub struct Directive {
     /// The public key (`age1...`) a copy is encrypted to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// With `renew`: the batch that tells which database is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew: Option<Renewing>,
 }
 
 impl Directive {
@@ -164,6 +191,21 @@ pub struct Report {
     /// The copy, encrypted to the centre: a file of age in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy: Option<String>,
+}
+
+/// What a receiver hands down to an edge that asks: the answer to `GET /v1/directives/<edge>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    /// The edge that asked, 32 hex digits.
+    pub edge: String,
+    /// Signed directives on which nothing was reported yet.
+    pub directives: Vec<Signed>,
+    /// Ids of those that were begun, and whose end was not reported yet.
+    pub waiting: Vec<String>,
+    /// Ask for what lies behind this number.
+    pub next: i64,
+    /// Does anything?
+    pub more: bool,
 }
 
 impl Report {

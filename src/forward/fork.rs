@@ -6,8 +6,10 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::id::{Epoch, Seq};
+use crate::base::text::hex;
 use crate::domain::alarm;
 use crate::domain::body::EpochLossBody;
+use crate::domain::directive::Renewing;
 use crate::domain::event::Lane;
 use crate::domain::line::LineKind;
 use crate::forward::Forwarder;
@@ -70,6 +72,17 @@ impl Forwarder {
                 .remedy("name the target at which this edge must give way, with --target")
         })?;
         self.void(Reason::Fork, &cuts)
+    }
+
+    /// Was this batch sealed here, with this digest? Of two databases of one edge that tells which is meant. Errors: `Storage`.
+    pub fn has_sealed(&self, named: &Renewing) -> Result<bool> {
+        let Some(lane) = Lane::parse(&named.lane) else { return Ok(false) };
+        self.store.read(|tx| {
+            let all = epochs::all(tx)?;
+            let Some(epoch) = all.iter().find(|epoch| epoch.epoch.to_string() == named.epoch) else { return Ok(false) };
+            let batch = batches::get(tx, epoch.id, lane, named.batch_no)?;
+            Ok(batch.is_some_and(|batch| hex(&batch.digest) == named.digest))
+        })
     }
 
     /// Voids what lies behind the cuts, and goes on in a new epoch. Errors: `Busy`, `Storage`.

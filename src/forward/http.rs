@@ -17,6 +17,7 @@ use crate::base::id::EdgeId;
 use crate::base::text::unhex;
 use crate::domain::batch::SealedPart;
 use crate::domain::delivery::{MANIFEST_HEADER, Watermark, Watermarks};
+use crate::domain::directive::Handed;
 use crate::domain::signed::Signed;
 use crate::forward::client::{Client, ClientOptions};
 use crate::forward::encode::Rendered;
@@ -28,6 +29,8 @@ use crate::forward::target::{Judged, Key, Parcel, Put, Setback, Target};
 pub const ANSWER_BYTES_MAX: usize = 65_536;
 /// The same of the answer that tells how far a receiver is: it names every epoch and lane.
 const WATERMARKS_BYTES_MAX: usize = 1 << 20;
+/// The same of the answer that hands directives down.
+const DIRECTIVES_BYTES_MAX: usize = 8 << 20;
 /// A body this long is announced first when it is put again: a receiver that refuses it unread says so before it leaves.
 const ANNOUNCED_BYTES_MIN: usize = 65_536;
 /// Longest a look may take whether anybody is there.
@@ -45,6 +48,8 @@ pub struct Http {
     open: Mutex<Option<Client>>,
     /// It is known to answer questions about lines without keeping them.
     judges: AtomicBool,
+    /// Its last acknowledgement said that directives wait.
+    beckons: AtomicBool,
 }
 
 /// How the client of a target is to be opened.
@@ -72,6 +77,7 @@ impl Http {
             receiver_key: options.receiver_key.clone(),
             open: Mutex::new(None),
             judges: AtomicBool::new(false),
+            beckons: AtomicBool::new(false),
         }
     }
 
@@ -155,7 +161,9 @@ impl Target for Http {
         let receiver_key = self.key()?;
         let about = About { target: &self.name, sealed: &sealed, receiver_key, more: parcel.part.map(|p| p.k < p.n) };
         let heard = self.send(&path(parcel), parcel.rendered, parcel.body(), parcel.again)?;
-        answer::put(&about, &heard)
+        let put = answer::put(&about, &heard)?;
+        self.beckons.store(answer::beckons(&heard), Ordering::Relaxed);
+        Ok(put)
     }
 
     fn judge(&self, key: Key, rendered: &Rendered, gz: &[u8]) -> Result<Judged, Setback> {
@@ -192,6 +200,40 @@ impl Target for Http {
         let headers = [("content-type", "application/json")];
         let heard = self.ask("PUT", &format!("/v1/edges/{edge}"), &headers, Some(&body), ANSWER_BYTES_MAX)?;
         answer::introduced(&self.name, &heard)
+    }
+
+    fn directives(&self, edge: EdgeId, after: i64) -> Result<Option<Handed>> {
+        let heard =
+            self.ask("GET", &format!("/v1/directives/{edge}?after={after}"), &[], None, DIRECTIVES_BYTES_MAX)?;
+        match heard.status {
+            404 | 405 | 501 => return Ok(None),
+            200 => {}
+            _ => return Err(answer::refusal(&self.name, &heard).error),
+        }
+        let bad = |what: String| {
+            let what = format!("{} does not say which directives wait: {what}", self.name);
+            Error::new(Kind::Upstream, "bad_answer", what)
+        };
+        let handed: Handed = serde_json::from_slice(&heard.body).map_err(|e| bad(e.to_string()))?;
+        if handed.edge != edge.to_string() {
+            return Err(bad(format!("it tells of the edge {:?}", handed.edge)));
+        }
+        self.beckons.store(false, Ordering::Relaxed);
+        Ok(Some(handed))
+    }
+
+    fn report(&self, edge: EdgeId, report: &Signed) -> Result<()> {
+        let body = serde_json::to_vec(&serde_json::json!({"reports": [report]})).expect("invariant: string keys");
+        let path = format!("/v1/directives/{edge}/reports");
+        let heard = self.ask("POST", &path, &[("content-type", "application/json")], Some(&body), ANSWER_BYTES_MAX)?;
+        match heard.status {
+            200..=299 => Ok(()),
+            _ => Err(answer::refusal(&self.name, &heard).error),
+        }
+    }
+
+    fn beckons(&self) -> bool {
+        self.beckons.load(Ordering::Relaxed)
     }
 
     fn probe(&self) -> Result<()> {

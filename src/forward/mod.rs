@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::base::error::{Error, Result, io};
@@ -83,6 +83,7 @@ pub struct Forwarder {
     /// What was being voided when the process before this one ended has been seen to.
     resumed: AtomicBool,
     relay: Option<Arc<Relay>>,
+    talk: OnceLock<directives::ask::Talk>,
 }
 
 /// A batch that reached a target.
@@ -195,6 +196,7 @@ impl Forwarder {
             parts: Parts::default(),
             resumed: AtomicBool::new(false),
             relay: None,
+            talk: OnceLock::new(),
         }
     }
 
@@ -257,6 +259,7 @@ impl Forwarder {
             if let Err(error) = served.and_then(|()| self.pass_on(target.as_ref(), force, &mut report)) {
                 trouble.get_or_insert(error.context(format_args!("forwarding to {}", target.name())));
             }
+            self.converse(target.as_ref(), force);
         }
         trouble.map_or(Ok(report), Err)
     }
@@ -314,6 +317,7 @@ impl Forwarder {
             if let Err(error) = served.and_then(|()| self.pass_on(target, false, &mut report)) {
                 log::warn!("forwarding to {}: {error}", target.name());
             }
+            self.converse(target, false);
             for failed in &report.failed {
                 log::warn!("forwarding {} to {}: {}", failed.key, failed.target, failed.what);
             }

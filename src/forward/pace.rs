@@ -100,6 +100,11 @@ impl Pace {
         }
     }
 
+    /// Was nobody reached lately?
+    pub(in crate::forward) fn is_down(&self) -> bool {
+        matches!(self.way, Way::Down { .. })
+    }
+
     /// Has the target told how far it is since the last failure?
     pub(in crate::forward) fn has_met(&self) -> bool {
         self.met
@@ -223,7 +228,11 @@ mod tests {
         assert_eq!(pace.leave_while(10, || false), Leave::Wait);
         assert_eq!(pace.leave_while(10, || true), Leave::Probe, "its return is not waited for by the clock");
         pace.stays_down(10, false);
-        assert_eq!(pace.leave_while(20, || true), Leave::Wait, "a network that was there all the time says nothing new");
+        assert_eq!(
+            pace.leave_while(20, || true),
+            Leave::Wait,
+            "a network that was there all the time says nothing new"
+        );
         assert_eq!(pace.leave_while(PROBE_EVERY_MS + 10, || true), Leave::Probe);
     }
 

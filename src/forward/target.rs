@@ -15,6 +15,7 @@ use crate::base::id::{EdgeId, Epoch};
 use crate::base::time::Millis;
 use crate::domain::batch;
 use crate::domain::delivery::Watermark;
+use crate::domain::directive::Handed;
 use crate::domain::event::Lane;
 use crate::domain::signed::Signed;
 use crate::forward::encode::Rendered;
@@ -241,6 +242,23 @@ pub trait Target: Send + Sync {
     fn digest_of(&self, key: Key) -> Result<Option<String>> {
         let _ = key;
         Ok(None)
+    }
+
+    /// Directives that wait there for an edge, behind a number; `None` where it has no such thing.
+    fn directives(&self, edge: EdgeId, after: i64) -> Result<Option<Handed>> {
+        let _ = (edge, after);
+        Ok(None)
+    }
+
+    /// Brings it a report on a directive. When this returns, it has it.
+    fn report(&self, edge: EdgeId, report: &Signed) -> Result<()> {
+        let _ = (edge, report);
+        Ok(())
+    }
+
+    /// Did it say with its last acknowledgement that directives wait?
+    fn beckons(&self) -> bool {
+        false
     }
 
     /// Is it reached over a network that may be down, so that bandwidth, windows and probes apply?

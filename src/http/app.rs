@@ -10,6 +10,8 @@ use crate::domain::network::Networks;
 use crate::erasure::Erasure;
 use crate::forward::carry::serve::Carry;
 use crate::forward::directives::Directives;
+use crate::forward::directives::centre::Centre;
+use crate::forward::directives::downstream::Downstream;
 use crate::forward::pull::Pull;
 use crate::forward::relay::Relay;
 use crate::ingest::Ingest;
@@ -53,7 +55,11 @@ pub struct App {
     /// Batches of other edges.
     pub relay: Arc<Relay>,
     /// Directives of an enrolled centre.
-    pub directives: Directives,
+    pub directives: Arc<Directives>,
+    /// Directives for edges below.
+    pub downstream: Arc<Downstream>,
+    /// The centre's own hand, where this is the centre.
+    pub centre: Option<Centre>,
     /// Batches for sticks.
     pub carry: Carry,
     /// Proxies whose `X-Forwarded-For` is believed.

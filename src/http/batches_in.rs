@@ -75,7 +75,7 @@ pub(in crate::http) fn too_large(error: &Error, bytes_max: u64) -> Reply {
     refused(&Refusal { error: error.again().remedy("send it in parts: <batch_no>.<k>-of-<n>"), more })
 }
 
-fn told(taken: Taken) -> Reply {
+fn told(taken: Taken, directives: i64) -> Reply {
     let (status, word, ack) = match taken {
         Taken::Stored(ack) => (201, "stored", ack),
         Taken::Same(ack) => (200, "same", ack),
@@ -84,6 +84,9 @@ fn told(taken: Taken) -> Reply {
     };
     let mut body = serde_json::to_value(ack).unwrap_or(Value::Null);
     body["status"] = word.into();
+    if directives > 0 {
+        body["directives"] = directives.into();
+    }
     Reply::json(status, &body)
 }
 
@@ -110,7 +113,11 @@ fn take(call: &Call<'_>, request: &Request) -> std::result::Result<Reply, Refusa
         call.app.relay.validate(&incoming)?;
         return Ok(Reply::empty(204));
     }
-    call.app.relay.put(&incoming).map(told)
+    let sender = incoming.by;
+    let taken = call.app.relay.put(&incoming)?;
+    // the batch is here: what cannot be counted now is asked for later
+    let waiting = sender.map_or(Ok(0), |edge| call.app.downstream.fresh(edge)).unwrap_or(0);
+    Ok(told(taken, waiting))
 }
 
 /// What an idle edge says of its lanes. Errors: `Invalid` with code `bad_complete`.

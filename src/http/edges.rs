@@ -13,6 +13,7 @@ use crate::forward::relay::clash::{Pair, Word};
 use crate::forward::relay::complete::{Seen, Vouched};
 use crate::forward::relay::enrol::{self, Joining};
 use crate::http::batches_in::sender;
+use crate::http::below;
 use crate::http::operator::{answer, parsed};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
@@ -159,7 +160,10 @@ pub fn resolve(call: Call<'_>, request: Request, done: Responder) {
                 .code("edge_resolve")
                 .remedy("send keep and renew: the beginnings of the digests that the list of edges shows"));
         };
-        relay.resolve(edge, &Word { keep, renew }, &call.caller).map(|settled| json!({"settled": settled}))
+        let at = below::renewing(call.app, edge, renew)?;
+        let settled = relay.resolve(edge, &Word { keep, renew }, &call.caller)?;
+        let directive = below::renew(call.app, edge, at)?;
+        Ok(json!({"settled": settled, "directive": directive}))
     };
     answer(done, changed(&call, &request, work));
 }

@@ -23,6 +23,7 @@ pub mod auth;
 pub mod batches_in;
 pub mod batches_out;
 pub mod bell;
+pub mod below;
 pub mod bodies;
 pub mod body;
 pub mod carry;

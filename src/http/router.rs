@@ -188,6 +188,14 @@ pub const ROUTES: &[Route] = &[
     guarded(ADMIN, "POST", "/v1/upkeep", true, "Run upkeep now", operator::upkeep),
     guarded(ADMIN, "POST", "/v1/notices", true, "Publish a notice", notices::publish),
     guarded(ADMIN, "POST", "/v1/notices/external", true, "Make another tool's notice known", notices::register),
+    guarded(
+        SUBJECT,
+        "GET",
+        "/v1/subject/requests/{id}/edges",
+        false,
+        "What every edge below answered to a request",
+        subject::merged,
+    ),
     own("GET", "/v1/me", false, "What is kept of me", me::see),
     own("POST", "/v1/me/withdraw", true, "Withdraw purposes, or all of them", me::withdraw),
     own("POST", "/v1/me/erase", true, "Ask for erasure", me::erase),
@@ -222,6 +230,9 @@ pub const ROUTES: &[Route] = &[
     operator("POST", "/v1/import/take", true, "Store a batch of imported events", import::take),
     operator("POST", "/v1/import/done", false, "End the visits an import brought to their end", import::done),
     operator("POST", "/v1/directives", true, "Take directives of the centre in, and report", directives::take),
+    guarded(SUBJECT, "GET", "/v1/directives", false, "How far each edge is with each directive", directives::register),
+    guarded(PUSH, "GET", "/v1/directives/{edge}", false, "Directives that wait for an edge", directives::hand),
+    guarded(PUSH, "POST", REPORTS, true, "Take what an edge reports of directives", directives::report),
     operator("GET", "/v1/carry", false, "The targets that are reached by sticks", carry::about),
     operator("POST", "/v1/carry/due", true, "Batches of a lane to be written to a stick", carry::due),
     operator("POST", "/v1/carry/batch", true, "One batch, rendered for a stick", carry::batch),
@@ -260,6 +271,10 @@ pub const ROUTES: &[Route] = &[
 
 /// Imported batches are larger than what browsers send, and come from this machine only.
 const IMPORT_BODY_BYTES_MAX: usize = 64 << 20;
+/// Longest report of an edge: a copy of what it keeps of somebody may be in it, bytes.
+const REPORT_BODY_BYTES_MAX: usize = 16 << 20;
+/// Where reports are brought.
+const REPORTS: &str = "/v1/directives/{edge}/reports";
 /// Where a batch is put.
 const BATCH: &str = "/v1/batches/{edge}/{epoch}/{lane}/{batch_no}";
 
@@ -350,6 +365,7 @@ impl Service for App {
                     "/v1/import/take" | "/v1/import/known" | "/v1/carry/index" | "/v1/directives" => {
                         IMPORT_BODY_BYTES_MAX
                     }
+                    REPORTS => REPORT_BODY_BYTES_MAX,
                     BATCH => usize::try_from(self.relay.options().batch_bytes_max).unwrap_or(usize::MAX),
                     _ => self.ingest.limits().body_bytes_max,
                 };

@@ -8,12 +8,12 @@ use crate::base::error::{Error, Result};
 use crate::base::id::uuid_bytes;
 use crate::domain::code::Code;
 use crate::domain::request::{Channel, Kind, Level, State};
-use crate::http::auth;
 use crate::http::operator::{answer, parsed};
 use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::http::router::Call;
 use crate::http::server::Responder;
+use crate::http::{auth, below};
 use crate::subject::people::Named;
 use crate::subject::rectify::Term;
 use crate::subject::results::Form;
@@ -34,6 +34,9 @@ struct Open {
     /// The code of a kiosk's receipt, in place of a name.
     code: Option<String>,
     verified: Option<String>,
+    /// What is to be corrected, for the edges below a relay: here it is named when the request is run.
+    #[serde(default)]
+    replace: Vec<Replace>,
 }
 
 #[derive(Default, Deserialize)]
@@ -45,10 +48,10 @@ struct Run {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Replace {
-    field: Option<String>,
-    existing: String,
-    updated: String,
+pub(in crate::http) struct Replace {
+    pub(in crate::http) field: Option<String>,
+    pub(in crate::http) existing: String,
+    pub(in crate::http) updated: String,
 }
 
 #[derive(Deserialize)]
@@ -92,9 +95,11 @@ pub fn open(call: Call<'_>, request: Request, done: Responder) {
 }
 
 fn opened(call: &Call<'_>, request: &Request) -> Result<Value> {
-    let open: Open = parsed(request)?;
+    let mut open: Open = parsed(request)?;
     let kind = word(&open.kind, "kind of request", Kind::parse, KINDS)?;
+    let below = below::Asking::of(call.app, kind, std::mem::take(&mut open.replace))?;
     let by_hand = open.verified.map(|words| (Level::Operator, words));
+    let mut names = None;
     let (people, known) = match open.code {
         Some(code) => {
             let seat = call.app.ingest.seat(open.site.as_deref())?;
@@ -106,11 +111,21 @@ fn opened(call: &Call<'_>, request: &Request) -> Result<Value> {
         }
         None => {
             let named = Named { site: open.site, visitor: open.visitor, identity: open.identity, values: Vec::new() };
-            (call.app.subject.find(&named)?, by_hand)
+            let found = match call.app.subject.find(&named) {
+                // a site of branches alone
+                Err(error) if error.code == "unknown_site" && below.is_some() => Vec::new(),
+                found => found?,
+            };
+            names = Some(named);
+            (found, by_hand)
         }
     };
     let asked = Asked { kind, channel: Channel::Operator, known, people };
-    shown(call.app.subject.register(&asked, &call.caller))
+    let view = call.app.subject.register(&asked, &call.caller)?;
+    if let (Some(below), Some(named), Some(_)) = (below, names, &asked.known) {
+        below.ask(call.app, named, &view)?;
+    }
+    below::shown(call.app, view)
 }
 
 /// Lists requests: `?state=`, `?due_days=`, `?limit=`.
@@ -128,7 +143,7 @@ fn number<T: std::str::FromStr>(request: &Request, name: &str) -> Result<Option<
 
 fn listed(call: &Call<'_>, request: &Request) -> Result<Value> {
     if let Some(days) = number::<u32>(request, "due_days")? {
-        return Ok(json!({"requests": call.app.subject.due(days)?}));
+        return Ok(json!({"requests": below::due(call.app, days)?}));
     }
     let state = match request.head.query_param("state") {
         Some(text) => Some(word(
@@ -145,7 +160,7 @@ fn listed(call: &Call<'_>, request: &Request) -> Result<Value> {
 
 /// Shows one.
 pub fn show(call: Call<'_>, _request: Request, done: Responder) {
-    answer(done, id_of(&call).and_then(|id| shown(call.app.subject.show(&id))));
+    answer(done, id_of(&call).and_then(|id| below::shown(call.app, call.app.subject.show(&id)?)));
 }
 
 /// Carries one out.
@@ -162,9 +177,9 @@ pub fn run(call: Call<'_>, request: Request, done: Responder) {
         let view = call.app.subject.run(&id, run.verified.as_deref(), &terms, &call.caller)?;
         if view.is_erasing() {
             call.app.erasure.work()?;
-            return shown(call.app.subject.show(&id));
+            return below::shown(call.app, call.app.subject.show(&id)?);
         }
-        shown(Ok(view))
+        below::shown(call.app, view)
     };
     answer(done, made());
 }
@@ -197,6 +212,11 @@ pub fn result(call: Call<'_>, request: Request, done: Responder) {
         Ok(file(form, call.app.subject.result(&id, form, &call.caller)?))
     };
     done(made().unwrap_or_else(|error: Error| Reply::from_error(&error)));
+}
+
+/// What every edge below a relay answered, put together; copies opened where the centre's key is here.
+pub fn merged(call: Call<'_>, _request: Request, done: Responder) {
+    answer(done, id_of(&call).and_then(|id| below::merged(call.app, &id, &call.caller)));
 }
 
 /// A result as a download that nothing keeps.

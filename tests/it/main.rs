@@ -5,6 +5,7 @@
 mod bad_heads;
 mod bad_input;
 mod carry;
+mod central;
 mod clock;
 mod connect;
 mod consent;

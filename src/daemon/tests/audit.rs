@@ -38,7 +38,7 @@ const CENTRE: &str = "each directive is a request in the register, with the cent
 const ROUTINE: &str = "what the collector does by itself, sooner";
 
 /// Every route.
-const ALL: [(&str, Leaves); 70] = [
+const ALL: [(&str, Leaves); 74] = [
     ("POST /v1/events", Nothing(PASSING)),
     ("GET /v1/pixel.gif", Nothing(PASSING)),
     ("POST /v1/consent", Nothing(LEDGER)),
@@ -69,6 +69,9 @@ const ALL: [(&str, Leaves); 70] = [
     ("POST /v1/edges/resolve", Elsewhere("edge_resolved")),
     ("GET /v1/completeness", Nothing(NOBODY)),
     ("POST /v1/directives", Nothing(CENTRE)),
+    ("GET /v1/directives", Nothing(NOBODY)),
+    ("GET /v1/directives/{edge}", Nothing(OTHERS)),
+    ("POST /v1/directives/{edge}/reports", Nothing(OTHERS)),
     ("GET /v1/carry", Nothing(STICK)),
     ("POST /v1/carry/due", Nothing(STICK)),
     ("POST /v1/carry/batch", Nothing(STICK)),
@@ -90,6 +93,7 @@ const ALL: [(&str, Leaves); 70] = [
     ("POST /v1/subject/requests/{id}/extend", Word("request_extended")),
     ("POST /v1/subject/requests/{id}/close", Word("request_closed")),
     ("GET /v1/subject/requests/{id}/result", Word("result_read")),
+    ("GET /v1/subject/requests/{id}/edges", Elsewhere("copies_read")),
     ("POST /api/v2/gdpr/requests", Word("request_opened")),
     ("GET /api/v2/gdpr/requests", Nothing(NOBODY)),
     ("GET /api/v2/gdpr/requests/{requestId}", Nothing(NOBODY)),

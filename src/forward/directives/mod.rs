@@ -2,6 +2,7 @@
 //! Must never act on what the centre's key did not sign, nor on what is another edge's. Invariant: a directive that comes again does
 //! nothing again; a copy alone is made anew, because it changes nothing and may have been lost on its way.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,11 +12,14 @@ use crate::base::base64::{self, Alphabet};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::id::{uuid_bytes, uuid_text};
 use crate::base::text::unhex;
-use crate::domain::directive::{Action, DIRECTIVE, Directive, Progress, Report};
+use crate::domain::directive::{Action, DIRECTIVE, Directive, Progress, REPORT, Report};
 use crate::domain::signed::Signed;
 use crate::store::Store;
 use crate::store::directives::{self, Taken};
 
+pub mod ask;
+pub mod centre;
+pub mod downstream;
 pub mod stick;
 
 /// Directives of one call at the most.
@@ -25,18 +29,44 @@ const REPORTS_MAX: i64 = 1_000;
 /// Bytes kept of what was done.
 const WHAT_BYTES_MAX: usize = 500;
 
-/// Whose directives are believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whose directives are believed, and where this is the centre, its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DirectivesOptions {
     /// The centre's public key, 64 hex digits; none = no directive is believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub centre_key: Option<String>,
+    /// How often a target over the network is asked for directives where it does not say by itself that some wait, seconds.
+    pub ask_seconds: u32,
+    /// At the centre, a relay: the file with the secret key that signs directives; then a request opened here goes to every edge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// At the centre: the file with the secret key that copies are encrypted to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_key_file: Option<PathBuf>,
+}
+
+impl Default for DirectivesOptions {
+    fn default() -> Self {
+        DirectivesOptions { centre_key: None, ask_seconds: 900, key_file: None, reply_key_file: None }
+    }
 }
 
 impl DirectivesOptions {
-    /// The key. Errors: `Config`.
+    /// Whose directives are believed: `centre_key`, else the key of `key_file`. Errors: `Config`.
     pub fn key(&self) -> Result<Option<[u8; 32]>> {
+        let named = self.named()?;
+        let own = self.key_file.as_deref().map(centre::signing).transpose()?.map(|key| key.public());
+        match (named, own) {
+            (Some(named), Some(own)) if named != own => {
+                Err(Error::config("directives.centre_key is not the public half of directives.key_file")
+                    .remedy("leave centre_key out, or name the key that signs"))
+            }
+            (named, own) => Ok(named.or(own)),
+        }
+    }
+
+    fn named(&self) -> Result<Option<[u8; 32]>> {
         let key = self.centre_key.as_deref().map(|key| unhex::<32>(key.trim())).transpose();
         key.map_err(|e| {
             Error::config(format!("directives.centre_key: {}", e.what))
@@ -90,8 +120,8 @@ impl Directives {
         Directives { store, centre, acts }
     }
 
-    /// Takes directives in, and reports. Errors: `Invalid` beyond [`DIRECTIVES_MAX`]; `Busy`, `Storage`: what was done before stands,
-    /// and the same call may be made again.
+    /// Takes directives in, and reports on all there ever were. Errors: `Invalid` beyond [`DIRECTIVES_MAX`]; `Busy`, `Storage`: what
+    /// was done before stands, and the same call may be made again.
     pub fn take(&self, signed: &[Signed]) -> Result<Answer> {
         if signed.len() > DIRECTIVES_MAX {
             return Err(Error::invalid(format!("more than {DIRECTIVES_MAX} directives at once"))
@@ -120,10 +150,42 @@ impl Directives {
         Ok(answer)
     }
 
+    /// Takes one directive in that came over the network; the report to give back. One that is not believed does nothing, and the
+    /// report says so, unless its id is that of one that was. Errors: `Busy`, `Storage`: it is to be handed over again.
+    pub(in crate::forward) fn take_one(&self, signed: &Signed) -> Result<Option<Signed>> {
+        let error = match self.believed(signed) {
+            Ok((id, directive)) => {
+                let (taken, _, copy) = self.once(id, &directive)?;
+                return Ok(Some(self.report(&taken, copy)));
+            }
+            Err(error) => error,
+        };
+        log::warn!("a directive that came over the network is not believed: {error}");
+        let Ok(unread) = signed.open::<Directive>(DIRECTIVE, None) else { return Ok(None) };
+        let Some(id) = uuid_bytes(&unread.id) else { return Ok(None) };
+        if self.store.read(|tx| directives::get(tx, &id))?.is_some() {
+            return Ok(None);
+        }
+        let (action, taken) = (unread.action, self.store.now());
+        let what = format!("not believed here: {}", error.what);
+        Ok(Some(self.report(&Taken { id, action, state: Progress::Refused, what, request_id: None, taken }, None)))
+    }
+
+    /// Reports on those of these directives that were begun here and are finished now. Errors: `Busy`, `Storage`.
+    pub(in crate::forward) fn finished(&self, ids: &[String]) -> Result<Vec<Signed>> {
+        let mut out = Vec::new();
+        for id in ids.iter().filter_map(|text| uuid_bytes(text)) {
+            let Some(taken) = self.store.read(|tx| directives::get(tx, &id))? else { continue };
+            let taken = self.looked(taken)?;
+            if taken.state != Progress::Waiting {
+                out.push(self.report(&taken, None));
+            }
+        }
+        Ok(out)
+    }
+
     fn believed(&self, signed: &Signed) -> Result<([u8; 16], Directive)> {
-        let centre = self.centre.as_ref().ok_or_else(|| {
-            Error::denied("no centre is enrolled here").code("no_centre").remedy("set [directives] centre_key")
-        })?;
+        let centre = self.centre.as_ref().ok_or_else(no_centre)?;
         let directive: Directive = signed.open(DIRECTIVE, Some(centre))?;
         let edge = self.store.identity().edge.id.to_string();
         if !directive.is_for(&edge) {
@@ -180,6 +242,16 @@ impl Directives {
         Ok(row)
     }
 
+    /// What is said instead of a report that is longer than may travel.
+    pub(in crate::forward) fn too_long(&self, signed: &Signed) -> Result<Option<Signed>> {
+        let long: Report = signed.open(REPORT, None)?;
+        let Some(id) = uuid_bytes(&long.directive) else { return Ok(None) };
+        let what =
+            format!("a copy of {} bytes is longer than may travel this way: fetch it by stick", signed.text.len());
+        let taken = self.store.read(|tx| directives::get(tx, &id))?;
+        Ok(taken.map(|taken| self.report(&Taken { state: Progress::Refused, what, ..taken }, None)))
+    }
+
     fn report(&self, taken: &Taken, copy: Option<Vec<u8>>) -> Signed {
         let edge = &self.store.identity().edge;
         let (format, kind) = Report::heads();
@@ -196,6 +268,10 @@ impl Directives {
         };
         Signed::of(&report, &edge.signing)
     }
+}
+
+fn no_centre() -> Error {
+    Error::denied("no centre is enrolled here").code("no_centre").remedy("set [directives] centre_key")
 }
 
 /// A copy, for the centre's eyes only. Errors: `Invalid` where the directive names no key.

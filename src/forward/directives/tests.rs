@@ -12,14 +12,14 @@ use crate::domain::directive::ALL;
 use crate::domain::signed::FORMAT;
 use crate::forward::tests::support::{START, World};
 
-type Script = Arc<Mutex<Vec<Result<Acted>>>>;
+pub(in crate::forward::directives) type Script = Arc<Mutex<Vec<Result<Acted>>>>;
 
 /// Answers as it was told to, and remembers what it was asked.
 #[derive(Clone, Default)]
-struct Told {
-    asked: Arc<Mutex<Vec<Directive>>>,
-    answers: Script,
-    looked: Arc<Mutex<Option<(Progress, String)>>>,
+pub(in crate::forward::directives) struct Told {
+    pub(in crate::forward::directives) asked: Arc<Mutex<Vec<Directive>>>,
+    pub(in crate::forward::directives) answers: Script,
+    pub(in crate::forward::directives) looked: Arc<Mutex<Option<(Progress, String)>>>,
 }
 
 impl Acts for Told {
@@ -34,7 +34,7 @@ impl Acts for Told {
     }
 }
 
-fn done() -> Acted {
+pub(in crate::forward::directives) fn done() -> Acted {
     Acted { state: Progress::Done, what: "1 visitors".to_owned(), request_id: None, copy: None }
 }
 
@@ -74,7 +74,7 @@ impl House {
     }
 }
 
-fn directive(action: Action, edge: &str) -> Directive {
+pub(in crate::forward::directives) fn directive(action: Action, edge: &str) -> Directive {
     Directive {
         format: FORMAT,
         kind: DIRECTIVE.to_owned(),
@@ -87,6 +87,7 @@ fn directive(action: Action, edge: &str) -> Directive {
         site: None,
         identity: None,
         corrections: Vec::new(),
+        renew: None,
         reply_to: None,
     }
 }

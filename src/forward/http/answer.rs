@@ -47,6 +47,12 @@ pub fn put(about: &About<'_>, heard: &Heard) -> Result<Put, Setback> {
     }
 }
 
+/// Does an acknowledgement say that directives wait?
+pub fn beckons(heard: &Heard) -> bool {
+    let body: Option<serde_json::Value> = serde_json::from_slice(&heard.body).ok();
+    body.is_some_and(|body| body["directives"].as_i64().is_some_and(|count| count > 0))
+}
+
 /// What the answer to a question about lines means.
 pub fn judged(target: &str, heard: &Heard) -> Result<Judged, Setback> {
     match heard.status {

@@ -119,7 +119,7 @@ impl Relay {
     /// The edge, if its batches are taken and `by` may send them: it is that edge, the one that came after it, or a relay that
     /// vouched for it; `None` = the operator. Errors: `NotFound` with code `relay_off`; `Denied` with code `unknown_edge`,
     /// `not_approved`, `revoked`; `Storage`.
-    fn admitted(&self, edge: EdgeId, by: Option<EdgeId>) -> Result<KnownEdge> {
+    pub(in crate::forward) fn admitted(&self, edge: EdgeId, by: Option<EdgeId>) -> Result<KnownEdge> {
         self.on()?;
         self.store.read(|tx| {
             let own = known_edges::get(tx, edge)?.ok_or_else(|| unknown_sender(edge))?;

@@ -528,11 +528,38 @@ CREATE TABLE leases (
 
 CREATE TABLE directives (
   directive_id BLOB    PRIMARY KEY CHECK (length(directive_id) = 16),
-  action       TEXT    NOT NULL CHECK (action IN ('erase', 'withdraw', 'restrict', 'object', 'access', 'rectify')),
+  action       TEXT    NOT NULL CHECK (action IN ('erase', 'withdraw', 'restrict', 'object', 'access', 'rectify', 'renew')),
   state        TEXT    NOT NULL CHECK (state IN ('done', 'nothing_found', 'waiting', 'refused')),
   what         TEXT    NOT NULL,
   request_id   BLOB    CHECK (length(request_id) = 16),
   taken_at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE kept_directives (
+  kept_no      INTEGER PRIMARY KEY,
+  directive_id BLOB    NOT NULL UNIQUE CHECK (length(directive_id) = 16),
+  action       TEXT    NOT NULL CHECK (action IN ('erase', 'withdraw', 'restrict', 'object', 'access', 'rectify', 'renew')),
+  edge         TEXT    NOT NULL CHECK (edge = 'all' OR length(edge) = 32),
+  statement    BLOB,
+  came_from    TEXT,
+  request_id   BLOB    CHECK (length(request_id) = 16),
+  kept_at      INTEGER NOT NULL,
+  due_at       INTEGER NOT NULL
+) STRICT;
+CREATE INDEX kept_directives_open ON kept_directives (kept_no) WHERE statement IS NOT NULL;
+CREATE INDEX kept_directives_request ON kept_directives (request_id) WHERE request_id IS NOT NULL;
+
+CREATE TABLE edge_answers (
+  kept_no   INTEGER NOT NULL REFERENCES kept_directives (kept_no),
+  edge      TEXT    NOT NULL CHECK (length(edge) = 32),
+  handed_at INTEGER,
+  state     TEXT    CHECK (state IN ('done', 'nothing_found', 'waiting', 'refused')),
+  what      TEXT    NOT NULL,
+  said_at   INTEGER,
+  report    TEXT,
+  passed    INTEGER NOT NULL CHECK (passed IN (0, 1)),
+  PRIMARY KEY (kept_no, edge),
+  CHECK ((state IS NULL) = (said_at IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 DROP VIEW visible_visits;

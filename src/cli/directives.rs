@@ -1,0 +1,104 @@
+//! At a relay: the register of directives for the edges below, and what sticks bring of their reports.
+//! Must never judge a report: the collector does. Invariant: an edge that has not answered stands in the list.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::Receiver as Stop;
+
+use serde_json::{Value, json};
+
+use crate::base::age::Identity;
+use crate::base::error::{Kind, Result, io};
+use crate::cli::directive::{Known, merged};
+use crate::cli::output::shown;
+use crate::cli::table::Table;
+use crate::cli::{Context, Desk, desk};
+use crate::domain::directive::{REPORT, Report};
+use crate::domain::signed::Signed;
+use crate::forward::directives::stick;
+
+const PATH: &str = "/v1/directives";
+/// Reports of one request.
+const REPORTS_MAX: usize = 20;
+
+/// What the collector was told by the edges below: printed, and with `export` the copies, written into a file.
+pub(in crate::cli) fn register(
+    (json, export, identity): (bool, Option<&Path>, Option<&Identity>),
+    context: &mut Context,
+) -> Result<u8> {
+    let mut desk = context.desk()?;
+    let told = desk::ask(&mut *desk, &context.stop, "GET", PATH, &Value::Null)?;
+    let entries = told["directives"].as_array().cloned().unwrap_or_default();
+    if let Some(path) = export {
+        let all = copies(&mut *desk, &context.stop, &entries)?;
+        let text = serde_json::to_vec_pretty(&merged(&all, identity)?).expect("invariant: string keys");
+        std::fs::write(path, text).map_err(|e| io(format_args!("writing {}", path.display()), e))?;
+    }
+    let edges = entries.iter().flat_map(|entry| {
+        let edges = entry["edges"].as_array().into_iter().flatten();
+        edges.map(move |edge| (entry, edge))
+    });
+    if json {
+        let row = |(entry, edge): (&Value, &Value)| {
+            let mut row = edge.clone();
+            for key in ["directive", "action", "due_at", "request"] {
+                row[key] = entry[key].clone();
+            }
+            row
+        };
+        context.output.json(&edges.map(row).collect::<Vec<Value>>())?;
+        return Ok(0);
+    }
+    if entries.is_empty() {
+        context.output.note("no directive was given for the edges below: wayside directive give --here")?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&["=directive", "action", "edge", "state", "=since", "=due", "late", "what"]);
+    for (entry, edge) in edges {
+        let label = if edge["label"] == "" { &edge["edge"] } else { &edge["label"] };
+        table.row([
+            shown("directive", &entry["directive"]),
+            shown("action", &entry["action"]),
+            shown("edge", label),
+            shown("state", &edge["state"]),
+            shown("since_at", &edge["since"]),
+            shown("due_at", &entry["due_at"]),
+            if edge["late"] == true { "late".to_owned() } else { String::new() },
+            shown("what", &edge["what"]),
+        ]);
+    }
+    context.output.lines(table.lines())?;
+    Ok(0)
+}
+
+/// The signed reports of every directive, as [`merged`] wants them.
+fn copies(desk: &mut dyn Desk, stop: &Stop<()>, entries: &[Value]) -> Result<BTreeMap<String, Known>> {
+    let mut all = BTreeMap::<String, Known>::new();
+    for entry in entries {
+        let id = entry["directive"].as_str().unwrap_or_default().to_owned();
+        let told = desk::ask(desk, stop, "GET", &format!("{PATH}?id={id}"), &Value::Null)?;
+        let known = all.entry(id).or_default();
+        for edge in told["directives"][0]["edges"].as_array().into_iter().flatten() {
+            if let Ok(signed) = serde_json::from_value::<Signed>(edge["report"].clone()) {
+                let report: Report = signed.open(REPORT, None)?;
+                known.reports.insert(report.edge.clone(), report);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Brings what other edges left on a stick to the collector, where it is their relay; in words, nothing where it is not.
+pub(in crate::cli) fn bring(desk: &mut dyn Desk, stop: &Stop<()>, dir: &Path, own: &str) -> Result<Vec<String>> {
+    let mut taken = 0;
+    for (edge, reports) in stick::reports(dir)?.into_iter().filter(|(edge, _)| edge != own) {
+        for some in reports.chunks(REPORTS_MAX) {
+            match desk::ask(desk, stop, "POST", &format!("{PATH}/{edge}/reports"), &json!({"reports": some})) {
+                Ok(told) => taken += told["taken"].as_u64().unwrap_or(0),
+                Err(error) if error.kind == Kind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(if taken == 0 { Vec::new() } else { vec![format!("reports of edges below: {taken} taken in")] })
+}
