@@ -34,41 +34,44 @@ pub(in crate::cli) fn register(
         let text = serde_json::to_vec_pretty(&merged(&all, identity)?).expect("invariant: string keys");
         std::fs::write(path, text).map_err(|e| io(format_args!("writing {}", path.display()), e))?;
     }
-    let edges = entries.iter().flat_map(|entry| {
-        let edges = entry["edges"].as_array().into_iter().flatten();
-        edges.map(move |edge| (entry, edge))
-    });
     if json {
-        let row = |(entry, edge): (&Value, &Value)| {
-            let mut row = edge.clone();
-            for key in ["directive", "action", "due_at", "request"] {
-                row[key] = entry[key].clone();
-            }
-            row
-        };
-        context.output.json(&edges.map(row).collect::<Vec<Value>>())?;
+        context.output.json(&entries.iter().flat_map(rows).collect::<Vec<Value>>())?;
         return Ok(0);
     }
     if entries.is_empty() {
         context.output.note("no directive was given for the edges below: wayside directive give --here")?;
-        return Ok(0);
     }
-    let mut table = Table::new(&["=directive", "action", "edge", "state", "=since", "=due", "late", "what"]);
-    for (entry, edge) in edges {
-        let label = if edge["label"] == "" { &edge["edge"] } else { &edge["label"] };
-        table.row([
-            shown("directive", &entry["directive"]),
-            shown("action", &entry["action"]),
-            shown("edge", label),
-            shown("state", &edge["state"]),
-            shown("since_at", &edge["since"]),
-            shown("due_at", &entry["due_at"]),
-            if edge["late"] == true { "late".to_owned() } else { String::new() },
-            shown("what", &edge["what"]),
-        ]);
+    for entry in &entries {
+        let cell = |key: &str| shown(key, &entry[key]);
+        context.output.line(&format!("{} {}, due {}", cell("action"), cell("directive"), cell("due_at")))?;
+        let mut table = Table::new(&["edge", "state", "=since", "late", "what"]);
+        for row in rows(entry) {
+            let label = if row["label"] == "" { &row["edge"] } else { &row["label"] };
+            let late = if row["late"] == true { "late" } else { "" };
+            let cell = |key: &str| shown(key, &row[key]);
+            table.row([
+                shown("edge", label),
+                cell("state"),
+                shown("since_at", &row["since"]),
+                late.to_owned(),
+                cell("what"),
+            ]);
+        }
+        context.output.lines(table.lines().into_iter().map(|line| format!("  {line}")))?;
     }
-    context.output.lines(table.lines())?;
     Ok(0)
+}
+
+/// Each edge of a directive, with what the directive is.
+fn rows(entry: &Value) -> Vec<Value> {
+    let row = |edge: &Value| {
+        let mut row = edge.clone();
+        for key in ["directive", "action", "due_at", "request"] {
+            row[key] = entry[key].clone();
+        }
+        row
+    };
+    entry["edges"].as_array().into_iter().flatten().map(row).collect()
 }
 
 /// The signed reports of every directive, as [`merged`] wants them.

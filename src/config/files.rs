@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::base::error::{Error, Result};
 use crate::config::Config;
 use crate::config::findings::Findings;
-use crate::forward::directives::centre::reply_key;
+use crate::forward::directives::centre::{reply_key, signing};
 use crate::http::tls::Tls;
 
 /// Shortest token, in bytes: 128 bit if it is random.
@@ -34,12 +34,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             Ok(_) => {}
         }
     }
-    if let Err(error) = config.directives.key() {
-        findings.error("directives.centre_key", error.what, error.remedy);
-    }
-    if let Some(Err(error)) = config.directives.reply_key_file.as_deref().map(reply_key) {
-        findings.error("directives.reply_key_file", error.what, error.remedy);
-    }
+    centre(config, findings);
     if let Some(path) = &config.subject.assertion_key_file
         && let Err(e) = crate::subject::assertion::check(path)
     {
@@ -56,6 +51,26 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             format!("{}: {e}", path.display()),
             "name a readable MMDB file, or remove the key: places are null then",
         );
+    }
+}
+
+/// The keys of directives: whose are believed, and the centre's own.
+fn centre(config: &Config, findings: &mut Findings) {
+    let directives = &config.directives;
+    let own = directives.key_file.as_deref().map(signing);
+    if let Some(Err(error)) = own {
+        findings.error("directives.key_file", error.what, error.remedy);
+        if let Err(error) = directives.named() {
+            findings.error("directives.centre_key", error.what, error.remedy);
+        }
+    } else if let Err(error) = directives.key() {
+        findings.error("directives.centre_key", error.what, error.remedy);
+    } else if own.is_some() && !config.relay.enabled {
+        let what = "no edge joins here, so nobody is handed what it signs";
+        findings.warn("directives.key_file", what, "set [relay] enabled = true, or leave it out");
+    }
+    if let Some(Err(error)) = directives.reply_key_file.as_deref().map(reply_key) {
+        findings.error("directives.reply_key_file", error.what, error.remedy);
     }
 }
 

@@ -97,6 +97,7 @@ fn ingest(config: &Config) -> Vec<(&'static str, u64, u64, u64)> {
         ("ingest.limits.text_bytes_max", count(limits.text_bytes_max), 1, MIB),
         ("ingest.limits.url_bytes_max", count(limits.url_bytes_max), 1, count(URL_BYTES_MAX)),
         ("ingest.limits.id_bytes_max", count(limits.id_bytes_max), 36, 4 * KIB),
+        ("directives.ask_seconds", config.directives.ask_seconds.into(), 10, 86_400),
         ("ingest.spool.poll_seconds", ingest.spool.poll_seconds.into(), 1, 3_600),
         ("ingest.spool.file_bytes_max", ingest.spool.file_bytes_max, 1, TIB),
     ]

@@ -58,7 +58,7 @@ impl Centre {
         let edge = Daemon::with(&format!("[edge]\nlabel = {label:?}\n{config}"));
         let code = wayside(&self.relay, &["edge", "code", "--json"])["codes"][0].as_str().unwrap().to_owned();
         let url = format!("http://{}", self.relay.address);
-        wayside(&edge, &["join", &url, "--code", &code, "--json"]);
+        wayside(&edge, &["join", &url, "--code", &code, "--label", label, "--json"]);
         edge.stop().start()
     }
 

@@ -33,3 +33,29 @@ fn acknowledgements_of_anybody_are_told_and_half_a_key_is_none() {
     let centre = |key: &str| load(&format!("[directives]\ncentre_key = \"{key}\"\n")).problems.len();
     assert_eq!((centre(&"ab".repeat(32)), centre("ab")), (0, 1));
 }
+
+#[test]
+fn a_centre_whose_keys_do_not_fit_or_that_nobody_joins_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("centre.key");
+    std::fs::write(&file, "01".repeat(32)).unwrap();
+    let own = crate::base::text::hex(&crate::base::digest::SigningKey::from_seed([1; 32]).public());
+    let check = |text: &str| {
+        let loaded = load(&format!(
+            "[relay]\nenabled = true\n[directives]\nkey_file = {:?}\n{text}",
+            file.display().to_string()
+        ));
+        loaded.problems.iter().map(|p| (p.severity, p.key.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(check(""), []);
+    assert_eq!(check(&format!("centre_key = \"{own}\"")), []);
+    let error = |key: &str| vec![(Severity::Error, format!("directives.{key}"))];
+    assert_eq!(check(&format!("centre_key = \"{}\"", "ab".repeat(32))), error("centre_key"));
+    assert_eq!(check("reply_key_file = \"nowhere\""), error("reply_key_file"));
+    std::fs::write(&file, "no key").unwrap();
+    assert_eq!(check(""), error("key_file"));
+    std::fs::write(&file, "01".repeat(32)).unwrap();
+    let alone = load(&format!("[directives]\nkey_file = {:?}\n", file.display().to_string()));
+    assert_eq!(alone.problems.len(), 1, "{:?}", alone.problems);
+    assert_eq!(alone.problems[0].severity, Severity::Warning);
+}

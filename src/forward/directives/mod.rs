@@ -66,7 +66,8 @@ impl DirectivesOptions {
         }
     }
 
-    fn named(&self) -> Result<Option<[u8; 32]>> {
+    /// What `centre_key` says. Errors: `Config`.
+    pub fn named(&self) -> Result<Option<[u8; 32]>> {
         let key = self.centre_key.as_deref().map(|key| unhex::<32>(key.trim())).transpose();
         key.map_err(|e| {
             Error::config(format!("directives.centre_key: {}", e.what))
