@@ -33,7 +33,7 @@ fn ids(job: &Puller, wanted: usize, region: &Daemon) -> BTreeSet<String> {
     until(PATIENCE, "pulling what goes through both", || {
         wayside(region, &["forward", "--once", "--json"]);
         job.pulls(&["--cursor", "warehouse"]);
-        let found = by_id(&job);
+        let found = by_id(job);
         assert!(found.values().all(|rows| rows.len() == 1), "each once: {found:?}");
         last.replace(found.into_keys().collect());
         last.borrow().len() >= wanted
