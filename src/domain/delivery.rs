@@ -38,6 +38,15 @@ pub struct Watermarks {
     pub watermarks: Vec<Watermark>,
 }
 
+/// The answer to `GET /v1/digests/<key>`: what lies under a batch's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lies {
+    /// The key that was asked about: `<edge>/<epoch>/<lane>/<batch_no, 12 digits>`.
+    pub key: String,
+    /// The digest of the batch, 64 hex digits.
+    pub digest: String,
+}
+
 /// What a receiver signs when a batch is on its disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -16,7 +16,7 @@ use crate::base::gzip;
 use crate::base::id::EdgeId;
 use crate::base::text::unhex;
 use crate::domain::batch::SealedPart;
-use crate::domain::delivery::{MANIFEST_HEADER, Watermark, Watermarks};
+use crate::domain::delivery::{Lies, MANIFEST_HEADER, Watermark, Watermarks};
 use crate::domain::directive::Handed;
 use crate::domain::signed::Signed;
 use crate::forward::client::{Client, ClientOptions};
@@ -193,6 +193,19 @@ impl Target for Http {
             return Err(bad(format!("it tells of the edge {:?}", told.edge)));
         }
         Ok(Some(told.watermarks))
+    }
+
+    fn digest_of(&self, key: Key) -> Result<Option<String>> {
+        let heard = self.ask("GET", &format!("/v1/digests/{key}"), &[], None, ANSWER_BYTES_MAX)?;
+        match heard.status {
+            404 | 405 | 410 | 501 => return Ok(None), // not there, or it cannot say
+            200 => {}
+            _ => return Err(answer::refusal(&self.name, &heard).error),
+        }
+        let told: Option<Lies> = serde_json::from_slice(&heard.body).ok();
+        told.filter(|lies| lies.key == key.to_string()).map(|lies| Some(lies.digest.to_ascii_lowercase())).ok_or_else(
+            || Error::new(Kind::Upstream, "bad_answer", format!("{} does not say what lies under {key}", self.name)),
+        )
     }
 
     fn introduce(&self, edge: EdgeId, statement: &Signed) -> Result<bool, Setback> {

@@ -68,8 +68,8 @@ pub fn holder(app: &App, head: &Head, wanted: Scope) -> Result<Caller> {
 }
 
 /// Addresses that batches go through, in either direction. Tokens and lines do not cross a network in the clear there.
-const WAY_UPSTREAM: [&str; 6] =
-    ["/v1/batches", "/v1/watermarks/", "/v1/edges", "/v1/leases", "/v1/acks", "/v1/directives"];
+const WAY_UPSTREAM: [&str; 7] =
+    ["/v1/batches", "/v1/watermarks/", "/v1/digests/", "/v1/edges", "/v1/leases", "/v1/acks", "/v1/directives"];
 
 /// Is the connection fit for what the address is for? Batches come and go over TLS, from this machine, or from a trusted
 /// proxy. Errors: `Denied` with code `plain`.

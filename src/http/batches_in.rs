@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::base::error::{Error, Result};
 use crate::base::id::{EdgeId, Epoch};
+use crate::base::text::hex;
 use crate::base::time::Millis;
-use crate::domain::delivery::MANIFEST_HEADER;
+use crate::domain::delivery::{Lies, MANIFEST_HEADER};
 use crate::domain::event::Lane;
 use crate::domain::token::Caller;
 use crate::forward::relay::complete::Idle;
@@ -133,6 +134,19 @@ fn idle(header: Option<&str>) -> Result<Vec<Idle>> {
         Ok(Idle { lane: Lane::parse(&lane).ok_or_else(bad)?, until: Millis::parse(&until).ok_or_else(bad)? })
     };
     said.into_iter().map(one).collect()
+}
+
+/// The digest of a batch of an edge, as it was received: by it two sides find the last batch both have.
+pub fn digest(call: Call<'_>, _request: Request, done: Responder) {
+    let made = || -> Result<Value> {
+        let unknown = || Error::not_found("no such batch was received, or nobody remembers it").code("unknown_batch");
+        let (key, None) = key_of(&call.params)? else { return Err(unknown().remedy("ask for the batch, not a part")) };
+        let found = call.app.relay.digest(key, sender(&call.caller)?)?;
+        let digest = found.ok_or_else(|| unknown().remedy("GET /v1/watermarks tells how far it was received"))?;
+        serde_json::to_value(Lies { key: key.to_string(), digest: hex(&digest) })
+            .map_err(|e| Error::storage(format!("writing an answer: {e}")))
+    };
+    crate::http::operator::answer(done, made());
 }
 
 /// How far an edge was received.

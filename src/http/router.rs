@@ -165,6 +165,7 @@ pub const ROUTES: &[Route] = &[
     guarded(SYNC, "POST", "/v1/leases", true, "Take, renew or give back the lease of a cursor", batches_out::lease),
     guarded(SYNC, "POST", "/v1/acks", true, "Acknowledge what a cursor has taken", batches_out::ack),
     guarded(PUSH, "PUT", BATCH, true, "Take a batch of another edge, or a part of one", batches_in::put),
+    guarded(PUSH, "GET", DIGEST, false, "The digest of a batch that was received", batches_in::digest),
     guarded(PUSH, "GET", "/v1/watermarks/{edge}", false, "How far an edge was received", batches_in::watermarks),
     own("POST", "/v1/edges/join", true, "Let an edge in by its code", edges::join),
     operator("POST", "/v1/edges/codes", true, "Make codes that let edges in", edges::codes),
@@ -275,6 +276,8 @@ const IMPORT_BODY_BYTES_MAX: usize = 64 << 20;
 const REPORT_BODY_BYTES_MAX: usize = 16 << 20;
 /// Where reports are brought.
 const REPORTS: &str = "/v1/directives/{edge}/reports";
+/// Where its digest is asked for.
+const DIGEST: &str = "/v1/digests/{edge}/{epoch}/{lane}/{batch_no}";
 /// Where a batch is put.
 const BATCH: &str = "/v1/batches/{edge}/{epoch}/{lane}/{batch_no}";
 

@@ -38,7 +38,7 @@ const CENTRE: &str = "each directive is a request in the register, with the cent
 const ROUTINE: &str = "what the collector does by itself, sooner";
 
 /// Every route.
-const ALL: [(&str, Leaves); 74] = [
+const ALL: [(&str, Leaves); 75] = [
     ("POST /v1/events", Nothing(PASSING)),
     ("GET /v1/pixel.gif", Nothing(PASSING)),
     ("POST /v1/consent", Nothing(LEDGER)),
@@ -58,6 +58,7 @@ const ALL: [(&str, Leaves); 74] = [
     ("POST /v1/acks", Nothing(PULLED)),
     ("PUT /v1/batches/{edge}/{epoch}/{lane}/{batch_no}", Nothing(OTHERS)),
     ("GET /v1/watermarks/{edge}", Nothing(OTHERS)),
+    ("GET /v1/digests/{edge}/{epoch}/{lane}/{batch_no}", Nothing(OTHERS)),
     ("POST /v1/edges/join", Word("edge_joined")),
     ("POST /v1/edges/codes", Word("edge_codes_made")),
     ("GET /v1/edges", Nothing(NOBODY)),

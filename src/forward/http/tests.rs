@@ -220,6 +220,52 @@ fn a_receiver_says_how_far_it_is_or_that_it_cannot() {
 }
 
 #[test]
+fn a_receiver_says_what_lies_under_a_key_or_that_it_cannot() {
+    let (_world, key, _) = batch();
+    let other = key.at(99);
+    let rows = [
+        ("200 OK", format!(r#"{{"key":"{key}","digest":"AB"}}"#), Ok(Some("ab".to_owned()))),
+        ("200 OK", format!(r#"{{"key":"{other}","digest":"ab"}}"#), Err("bad_answer")),
+        ("200 OK", "<html>".to_owned(), Err("bad_answer")),
+        ("404 Not Found", String::new(), Ok(None)),
+        ("410 Gone", String::new(), Ok(None)),
+        ("405 Method Not Allowed", String::new(), Ok(None)),
+        ("403 Forbidden", String::new(), Err("auth")),
+        ("503 Busy", String::new(), Err("busy")),
+    ];
+    for (status, body, expected) in rows {
+        let upstream = Upstream::start();
+        upstream.answers(status, &body);
+        assert_eq!(target(&upstream).digest_of(key).map_err(|e| e.code), expected, "{status} {body}");
+        let asked = upstream.asked();
+        assert_eq!((asked.method.as_str(), asked.path), ("GET", format!("/v1/digests/{key}")));
+    }
+}
+
+#[test]
+fn an_edge_is_told_of_where_anybody_wants_to_know() {
+    let (world, key, _) = batch();
+    let statement = crate::domain::signed::Signed::of(&serde_json::json!({}), &world.store.identity().edge.signing);
+    let rows = [
+        ("200 OK", "{}", Ok(true)),
+        ("404 Not Found", "", Ok(false)),
+        ("501 Not Implemented", "", Ok(false)),
+        ("404 Not Found", r#"{"error":"relay_off"}"#, Err("not_found")),
+        ("409 Conflict", r#"{"error":"edge_known"}"#, Err("edge_known")),
+        ("403 Forbidden", r#"{"error":"no_relay"}"#, Err("auth")),
+    ];
+    for (status, body, expected) in rows {
+        let upstream = Upstream::start();
+        upstream.answers(status, body);
+        let told = target(&upstream).introduce(key.edge, &statement).map_err(|setback| setback.error.code);
+        assert_eq!(told, expected, "{status} {body}");
+        let asked = upstream.asked();
+        assert_eq!((asked.method.as_str(), asked.path), ("PUT", format!("/v1/edges/{}", key.edge)));
+        assert_eq!(asked.body, serde_json::to_vec(&statement).unwrap());
+    }
+}
+
+#[test]
 fn a_proxy_is_asked_for_the_way() {
     let (_world, key, rendered) = batch();
     let proxy = Upstream::start();

@@ -5,12 +5,14 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::base::digest::Hash;
 use crate::base::error::{Error, Result};
 use crate::base::id::EdgeId;
 use crate::base::text::hex;
 use crate::domain::delivery::{Watermark, Watermarks};
 use crate::domain::relay::EdgeState;
 use crate::forward::Bell;
+use crate::forward::target::Key;
 use crate::store::known_edges::KnownEdge;
 use crate::store::{Store, alarms, known_edges, streams, vouches};
 
@@ -114,6 +116,13 @@ impl Relay {
         // of one whose first batch made room for another's nothing is left to be told
         let told = all.into_iter().filter(|stream| stream.upto_no >= stream.first_no).map(watermark);
         Ok(Watermarks { edge: edge.to_string(), watermarks: told.collect() })
+    }
+
+    /// The digest of a batch that was received under this key, also once its files are gone; `None` where none was, or nobody
+    /// remembers. Errors: as [`Relay::watermarks`].
+    pub fn digest(&self, key: Key, by: Option<EdgeId>) -> Result<Option<Hash>> {
+        self.admitted(key.edge, by)?;
+        Ok(self.store.read(|tx| held::find(tx, key))?.map(|row| row.digest))
     }
 
     /// The edge, if its batches are taken and `by` may send them: it is that edge, the one that came after it, or a relay that

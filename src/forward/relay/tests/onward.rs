@@ -91,6 +91,10 @@ fn what_every_target_took_goes_after_its_grace_and_is_remembered() {
     assert_eq!(relay.files().read(first).unwrap(), None, "and is not kept again");
     let told = centre.relay.watermarks(first.edge, None).unwrap().watermarks;
     assert_eq!(told[0].batch_no, 2);
+    let digest = |by: EdgeId| centre.relay.digest(first, Some(by)).map(|digest| digest.map(|digest| hex(&digest)));
+    assert_eq!(digest(first.edge).unwrap(), Some(all[0].digest()), "its digest is remembered");
+    assert_eq!(digest(EdgeId([9; 16])).unwrap_err().code, "unknown_edge");
+    assert_eq!(centre.relay.digest(first.at(99), Some(first.edge)).unwrap(), None);
     clock.advance(365 * DAY_MS);
     relay.release(now(&centre)).unwrap();
     assert_eq!(code_of(centre.put(&all[0])), "fork", "nobody remembers its digest: it is not taken for something new");
