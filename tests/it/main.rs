@@ -22,6 +22,7 @@ mod operator;
 mod personal;
 mod prove;
 mod pull;
+mod pull_far;
 mod puller;
 mod records;
 mod relays;

@@ -65,10 +65,13 @@ pub fn fetch(client: &Client, own: &Path, key: &str, query: &str) -> Result<Came
     match answer.status {
         200 => whole(client, answer, &part, None),
         206 if answer.header("etag") == tag.as_deref() => whole(client, answer, &part, Some(have)),
-        // we have as much as there is, or more: begin anew
+        // we have as much as there is (it came whole, and could not be put where it belongs), or more: begin anew
         206 | 416 => {
             remove(&part)?;
             remove(&tag_of(&part))?;
+            if have > 0 {
+                return fetch(client, own, key, query);
+            }
             Err(Error::busy(format!("{key} begins anew")).code("begin_anew").remedy("try again"))
         }
         410 => gone(answer),

@@ -102,7 +102,7 @@ impl Home {
             let _ = child.kill();
             panic!("the daemon did not say where it listens: {}", self.log());
         };
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split(',').next()).and_then(|a| a.parse().ok());
+        let address = line.split("://").nth(1).and_then(|rest| rest.split(',').next()).and_then(|a| a.parse().ok());
         let Some(address) = address else {
             let ended = child.wait();
             panic!("the daemon said {line:?} and ended with {ended:?}: {}", self.log());
