@@ -92,6 +92,16 @@ need_age() {
     command -v age >/dev/null || die "there is still no age" "install the package age"
 }
 
+# Two machines with a link between them are made of network namespaces, which takes root.
+want_ip() {
+    command -v ip >/dev/null && return
+    if command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }; then
+        say "installing ip (iproute2)"
+        { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2; } >&2 || true
+    fi
+    command -v ip >/dev/null || say "NOT TESTED: a network link that is cut, for want of the command ip (iproute2)"
+}
+
 # One of the loading examples is for PostgreSQL. Where it cannot be had, its test says so.
 want_postgres() {
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && return
@@ -105,6 +115,7 @@ want_postgres() {
 need_cargo
 need_compiler
 want_postgres
+want_ip
 need_faketime
 need_age
 target=${CARGO_TARGET_DIR:-target}

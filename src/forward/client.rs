@@ -18,6 +18,9 @@ const CONNECT_MS: u64 = 10_000;
 const SEND: Duration = Duration::from_secs(900);
 /// Until bytes of a body move on.
 const STALL: Duration = Duration::from_secs(30);
+/// A connection that has rested so long is not used again: should the link have gone meanwhile, a new one finds out at once, and
+/// an old one only when no answer comes.
+const RESTED: Duration = Duration::from_secs(1);
 /// Longest head of an answer, bytes.
 const HEAD_BYTES_MAX: usize = 65_536;
 /// Longest body that is read whole where nobody says otherwise, bytes.
@@ -93,6 +96,7 @@ impl Client {
                 0 => 30_000,
                 ms => ms,
             })))
+            .max_idle_age(RESTED)
             .timeout_per_read(Some(STALL))
             .timeout_per_write(Some(STALL));
         if let Some(proxy) = &options.proxy {

@@ -9,6 +9,7 @@
 //! | `disk`        | a full disk                                                  |
 //! | `descriptors` | no file descriptor left                                      |
 //! | `slow`        | thousands of silent clients, and slow ones                   |
+//! | `link`        | a network link cut, silent, or leading to nobody             |
 //! | `clock`       | the clock of the machine wrong by a day, and by a year       |
 //!
 //! | variable            | meaning                                                            |
@@ -26,6 +27,7 @@ mod descriptors;
 mod disk;
 mod import;
 mod kill;
+mod link;
 mod load;
 mod slow;
 mod spool;
