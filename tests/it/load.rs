@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use wayside::base::time::{Clock, HOUR_MS, MINUTE_MS, SystemClock};
 use wayside::config::Config;
 use wayside::daemon::desk::Here;
 use wayside::forward::options::ForwardOptions;
@@ -24,7 +25,8 @@ struct World {
     folder: TempDir,
     /// Ids of events that count.
     counts: BTreeSet<String>,
-    visits: usize,
+    /// Events of each visit that counts, as it was told last.
+    visits: Vec<usize>,
 }
 
 fn config(data: &Path) -> Config {
@@ -77,6 +79,22 @@ impl Edge {
         }
         ids
     }
+
+    /// A page of a visit that began two hours ago, so many minutes into it; its id.
+    fn hours_ago(&self, visitor: &str, tag: &str, minute: i64) -> String {
+        let id = format!("{tag}-{visitor}-ago-{minute}");
+        let time = SystemClock.now().plus(minute * MINUTE_MS - 2 * HOUR_MS);
+        self.ask("/v1/consent", &json!({"visitor": visitor, "action": "give", "purposes": ["measure", "share"]}));
+        let event = json!({"eventId": id, "visitor": visitor, "name": "page_viewed", "time": time.0,
+            "url": format!("https://shop.example/{visitor}/{minute}")});
+        self.ask("/v1/events", &json!([event]));
+        id
+    }
+
+    /// Visits that are over end, and are told.
+    fn end_visits(&self) {
+        self.ask("/v1/import/done", &json!({}));
+    }
 }
 
 impl Drop for Edge {
@@ -108,7 +126,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("programs")).unwrap();
         symlink(env!("CARGO_BIN_EXE_wayside"), folder.path().join("programs/wayside")).unwrap();
-        let mut world = World { folder, counts: BTreeSet::new(), visits: 0 };
+        let mut world = World { folder, counts: BTreeSet::new(), visits: Vec::new() };
         for edge in 0..EDGES {
             world.edge(edge);
         }
@@ -142,6 +160,12 @@ impl World {
         let data = self.data(&format!("edge-{number}"));
         let (edge, tag) = (Edge::open(&data), format!("e{number}"));
         self.counts.extend(edge.record(&tag, &["stays"], number));
+        // one visit goes on after it was told, one is told and then falls under a right
+        for minute in [0, 5] {
+            self.counts.insert(edge.hours_ago("goes-on", &tag, minute));
+        }
+        let ends = edge.hours_ago("ends", &tag, 0);
+        edge.end_visits();
         let (withdraws, erased) =
             (edge.record(&tag, &["withdraws"], number), edge.record(&tag, &["is-erased"], number));
         edge.forward();
@@ -157,6 +181,17 @@ impl World {
         } else {
             self.counts.extend(erased);
         }
+        match number % 3 {
+            0 => drop(edge.ask("/v1/erasures", &json!({"visitor": "ends"}))),
+            1 => drop(edge.ask("/v1/consent", &json!({"visitor": "ends", "action": "withdraw"}))),
+            _ => {
+                self.counts.insert(ends);
+                self.visits.push(1);
+            }
+        }
+        self.counts.insert(edge.hours_ago("goes-on", &tag, 10));
+        self.visits.push(3);
+        edge.end_visits();
         self.counts.extend(edge.record(&format!("{tag}-later"), &["stays"], number + 1));
         edge.forward();
         self.deliver(&data);
@@ -168,6 +203,8 @@ impl World {
         let backup = self.folder.path().join("backup.db");
         let edge = Edge::open(&data);
         self.counts.extend(edge.record("r1", &["a"], 1));
+        self.counts.insert(edge.hours_ago("goes-on", "r1", 0));
+        edge.end_visits();
         edge.forward();
         self.deliver(&data);
         drop(edge);
@@ -175,6 +212,9 @@ impl World {
         program(&["--data-dir", &data_text, "backup", &backup_text]);
         let edge = Edge::open(&data);
         self.counts.extend(edge.record("r2", &["a", "b"], 2));
+        self.counts.insert(edge.hours_ago("goes-on", "r2", 5));
+        edge.end_visits();
+        self.visits.push(2); // told twice in the time that the backup does not know
         edge.forward();
         self.deliver(&data);
         drop(edge);
@@ -184,6 +224,8 @@ impl World {
         }
         program(&["restore", &backup_text, "--to", &again.display().to_string(), "--without-rights-log"]);
         let edge = Edge::open(&again);
+        edge.end_visits();
+        self.visits.push(3); // open when the backup was made, and ended by the new epoch
         self.counts.extend(edge.record("r3", &["a", "c"], 3));
         edge.forward();
         self.deliver(&again);
@@ -226,8 +268,15 @@ impl World {
     fn counted(&self, out: &Output) {
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let text = String::from_utf8_lossy(&out.stdout);
-        let wanted = format!("events {}\nvisits {}\n", self.counts.len(), self.visits);
+        let wanted = format!("events {}\nvisits {}\n", self.counts.len(), self.visits.len());
         assert_eq!(text, wanted, "{}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    /// The sum over all visits that an engine says count: each as it was told last.
+    #[track_caller]
+    fn sums(&self, out: &Output) {
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), self.visits.iter().sum::<usize>().to_string());
     }
 
     /// The ids an engine says count.
@@ -243,6 +292,9 @@ impl World {
         assert!(missing.is_empty() && more.is_empty(), "missing {missing:?}, too many {more:?}");
     }
 }
+
+/// Adds up how many events the visits say they have.
+const SUM: &str = "SELECT CAST(sum(event_count) AS INTEGER) FROM visits";
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/load").join(name)
@@ -280,12 +332,16 @@ fn each_event_counts_once_in_every_tool() {
         let ids =
             "import sqlite3\nfor r in sqlite3.connect('s.db').execute('SELECT event_id FROM events'): print(r[0])";
         world.are(&world.load(inline(&python, ids)));
+        let sum = format!("import sqlite3\nprint(sqlite3.connect('s.db').execute('{SUM}').fetchone()[0])");
+        world.sums(&world.load(inline(&python, &sum)));
         world.counted(&world.load(script(&python, "load_sqlite.py", &["upstream", "s.db"]))); // all of it once more
     }
     if let Some(python) = python("duckdb") {
         world.counted(&world.load(script(&python, "load_duckdb.py", &["upstream", "d.db"])));
         let ids = "import duckdb\nfor r in duckdb.connect('d.db').execute('SELECT event_id FROM events').fetchall(): print(r[0])";
         world.are(&world.load(inline(&python, ids)));
+        let sum = format!("import duckdb\nprint(duckdb.connect('d.db').execute('{SUM}').fetchone()[0])");
+        world.sums(&world.load(inline(&python, &sum)));
         world.counted(&world.load(script(&python, "load_duckdb.py", &["upstream", "d.db"])));
     }
     if let Some(python) = python("pandas") {
@@ -341,6 +397,9 @@ fn postgres(world: &World) {
         let mut ids = Command::new("psql");
         ids.args(["-XAtc", "SELECT event_id FROM events"]);
         world.are(&with(ids));
+        let mut sum = Command::new("psql");
+        sum.args(["-XAtc", SUM]);
+        world.sums(&with(sum));
         world.counted(&load());
     }));
     as_server(&["pg_ctl", "-D", "db", "-m", "immediate", "stop"]);
