@@ -18,6 +18,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("serde_json", ANYWHERE),
     ("rand", IDS),
     ("flate2", &["src/base/gzip.rs", "src/ingest/import*"]),
+    ("zlib-rs", &[]), // named for a feature alone
     ("log", ANYWHERE),
     ("env_logger", TOP),
     ("hyper", DOOR),

@@ -235,11 +235,7 @@ fn what_was_exercised_after_a_backup_holds_after_the_restore() {
     );
     wayside(&daemon, &["subject", "run", anna["id"].as_str().unwrap(), "--json"]);
     let epoch = daemon.value("SELECT epoch FROM epochs ORDER BY epoch_id DESC LIMIT 1");
-    // a batch that the backup knows nothing of lies in the outbox, and names people who are erased again by the restore
-    let folder = daemon.value("SELECT edge || '/' || epoch FROM epochs ORDER BY epoch_id DESC LIMIT 1");
-    let told = format!("outbox/{}/consent/000000000001.manifest.json", folder.as_str().unwrap());
-    let told = daemon.home.data().join(told);
-    until(PATIENCE, "the decisions are put", || told.exists());
+    decisions_are_put(&daemon);
     let home = daemon.kill();
     let words = ["restore", backup.to_str().unwrap(), "--to", "data", "--json"];
     let refused = run(&home, &words);
@@ -274,6 +270,14 @@ fn what_was_exercised_after_a_backup_holds_after_the_restore() {
     assert!(flags("objects").unwrap() & 4 != 0, "profiling was objected to");
     assert_eq!(daemon.rows("SELECT state FROM requests"), [] as [Value; 0], "the register is that of the backup");
     assert!(verified(&daemon.stop()).iter().all(|code| *code == 0));
+}
+
+/// A batch that a backup knows nothing of lies in the outbox, and names people who are erased again by a restore.
+fn decisions_are_put(daemon: &Daemon) {
+    let folder = daemon.value("SELECT edge || '/' || epoch FROM epochs ORDER BY epoch_id DESC LIMIT 1");
+    let told = format!("outbox/{}/consent/000000000001.manifest.json", folder.as_str().unwrap());
+    let told = daemon.home.data().join(told);
+    until(PATIENCE, "the decisions are put", || told.exists());
 }
 
 /// Visits of nobody, of ben and of anna on one device.
