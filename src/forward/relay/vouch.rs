@@ -124,6 +124,7 @@ fn keep(tx: &WriteTx<'_>, word: &Word, (approve, edges_max): (Approve, i64)) -> 
         known_edges::set_label(tx, edge, &word.label)?;
     }
     if let Some(successor) = word.successor
+        && !known.direct // who follows an edge that joined here is for this wayside to say
         && known_edges::get(tx, successor)?.is_some()
     {
         known_edges::set_successor(tx, edge, successor)?;

@@ -465,3 +465,23 @@ fn a_statement_counts_for_its_own_edge_by_its_own_relay_alone() {
     let told: Vec<_> = rows.iter().filter(|row| row.what == "edge_vouched").collect();
     assert_eq!((told.len(), told[0].who.clone()), (1, format!("edge {}", chain.first.id())));
 }
+
+#[test]
+fn who_follows_an_edge_that_joined_by_itself_is_not_for_a_relay_to_say() {
+    for joined in [false, true] {
+        let chain = Chain::new(true);
+        let (edge, _) = edge_of(1);
+        let keys = put_all(&chain.first, &edge);
+        chain.round();
+        if joined {
+            chain.second.join(&edge);
+        }
+        let known = chain.first.world.store.read(|tx| known_edges::get(tx, keys[0].edge)).unwrap().unwrap();
+        let relay = Relay::new(Arc::clone(&chain.first.world.store), chain.first.relay.options());
+        let (mut word, _) = relay.word_for(&known).unwrap();
+        word.successor = Some(chain.first.id().to_string());
+        let signed = Signed::of(&word, &chain.first.world.store.identity().edge.signing);
+        chain.second.relay.vouch(known.edge, Some(chain.first.id()), &signed).unwrap();
+        assert_eq!(chain.known(known.edge).successor.is_some(), !joined);
+    }
+}
