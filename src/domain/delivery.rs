@@ -11,6 +11,10 @@ use crate::base::text::{hex, unhex};
 /// Header that carries a batch's manifest, as one line of JSON, beside its lines: on `PUT` and on `GET`.
 pub const MANIFEST_HEADER: &str = "wayside-manifest";
 
+/// Header of `GET /v1/watermarks/<edge>` by which an edge that has nothing to send says until when its lanes are complete:
+/// `{"pages": "<time>", ...}`.
+pub const COMPLETE_HEADER: &str = "wayside-complete";
+
 /// How far a receiver is in one lane and epoch of an edge: the highest batch it holds without a gap before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {

@@ -20,7 +20,7 @@ use crate::store::lines::{self, Found, Stretch};
 use crate::store::{ReadTx, batches, cursors, epochs, holes};
 
 /// A request is given its receiving time before it reaches the pen: rows received this long ago are surely written.
-const WRITTEN_AFTER_MS: i64 = MINUTE_MS;
+pub(in crate::forward) const WRITTEN_AFTER_MS: i64 = MINUTE_MS;
 
 /// A batch as it goes to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]

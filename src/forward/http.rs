@@ -5,6 +5,7 @@
 
 pub mod answer;
 
+use std::collections::BTreeMap;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +17,13 @@ use crate::base::gzip;
 use crate::base::id::EdgeId;
 use crate::base::text::unhex;
 use crate::domain::batch::SealedPart;
-use crate::domain::delivery::{Lies, MANIFEST_HEADER, Watermark, Watermarks};
+use crate::domain::delivery::{COMPLETE_HEADER, Lies, MANIFEST_HEADER, Watermark, Watermarks};
 use crate::domain::directive::Handed;
 use crate::domain::signed::Signed;
 use crate::forward::client::{Client, ClientOptions};
 use crate::forward::encode::Rendered;
 use crate::forward::http::answer::{About, Heard};
+use crate::forward::idle::Quiet;
 use crate::forward::options::{Recipient, TargetOptions};
 use crate::forward::target::{Judged, Key, Parcel, Put, Setback, Target};
 
@@ -193,6 +195,15 @@ impl Target for Http {
             return Err(bad(format!("it tells of the edge {:?}", told.edge)));
         }
         Ok(Some(told.watermarks))
+    }
+
+    fn idle(&self, edge: EdgeId, quiet: &[Quiet]) -> Result<()> {
+        let said: BTreeMap<&str, String> = quiet.iter().map(|(lane, until)| (lane.word(), until.rfc3339())).collect();
+        let header = serde_json::to_string(&said).expect("invariant: lanes have words");
+        let (path, headers) = (format!("/v1/watermarks/{edge}"), [(COMPLETE_HEADER, header.as_str())]);
+        let heard = self.ask("GET", &path, &headers, None, WATERMARKS_BYTES_MAX)?;
+        // whoever has no use for it says so in whatever way
+        if heard.status < 500 { Ok(()) } else { Err(answer::refusal(&self.name, &heard).error) }
     }
 
     fn digest_of(&self, key: Key) -> Result<Option<String>> {

@@ -26,6 +26,7 @@ pub mod fork;
 mod fresh;
 pub mod handshake;
 pub mod http;
+pub mod idle;
 pub mod inspect;
 pub mod options;
 pub mod pace;
@@ -256,7 +257,8 @@ impl Forwarder {
         let mut trouble = None;
         for target in &self.targets {
             let served = self.serve(target.as_ref(), force, &mut report);
-            if let Err(error) = served.and_then(|()| self.pass_on(target.as_ref(), force, &mut report)) {
+            let passed = served.and_then(|()| self.pass_on(target.as_ref(), force, &mut report));
+            if let Err(error) = passed.and_then(|()| if force { Ok(()) } else { self.tell_idle(target.as_ref()) }) {
                 trouble.get_or_insert(error.context(format_args!("forwarding to {}", target.name())));
             }
             self.converse(target.as_ref(), force);
@@ -314,7 +316,8 @@ impl Forwarder {
         while !self.bell.stopped() {
             let mut report = Report::default();
             let served = self.serve(target, false, &mut report);
-            if let Err(error) = served.and_then(|()| self.pass_on(target, false, &mut report)) {
+            let passed = served.and_then(|()| self.pass_on(target, false, &mut report));
+            if let Err(error) = passed.and_then(|()| self.tell_idle(target)) {
                 log::warn!("forwarding to {}: {error}", target.name());
             }
             self.converse(target, false);

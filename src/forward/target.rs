@@ -19,6 +19,7 @@ use crate::domain::directive::Handed;
 use crate::domain::event::Lane;
 use crate::domain::signed::Signed;
 use crate::forward::encode::Rendered;
+use crate::forward::idle::Quiet;
 use crate::forward::options::Recipient;
 
 /// The name of a batch: `<edge>/<epoch>/<lane>/<batch_no, 12 digits>`.
@@ -236,6 +237,12 @@ pub trait Target: Send + Sync {
     fn introduce(&self, edge: EdgeId, statement: &Signed) -> Result<bool, Setback> {
         let _ = (edge, statement);
         Ok(false)
+    }
+
+    /// Tells it until when lanes of an edge are complete that have nothing to send. Errors: as of [`Target::put`].
+    fn idle(&self, edge: EdgeId, quiet: &[Quiet]) -> Result<()> {
+        let _ = (edge, quiet);
+        Ok(())
     }
 
     /// The digest of a batch as it lies there, 64 hex digits; `None` where it is not there, or the target cannot say.

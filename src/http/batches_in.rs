@@ -9,7 +9,7 @@ use crate::base::error::{Error, Result};
 use crate::base::id::{EdgeId, Epoch};
 use crate::base::text::hex;
 use crate::base::time::Millis;
-use crate::domain::delivery::{Lies, MANIFEST_HEADER};
+use crate::domain::delivery::{COMPLETE_HEADER, Lies, MANIFEST_HEADER};
 use crate::domain::event::Lane;
 use crate::domain::token::Caller;
 use crate::forward::relay::complete::Idle;
@@ -21,8 +21,6 @@ use crate::http::request::Request;
 use crate::http::router::Call;
 use crate::http::server::Responder;
 
-/// Header by which an edge that has nothing to send says until when its lanes are complete: `{"pages": "<time>", ...}`.
-const COMPLETE_HEADER: &str = "wayside-complete";
 /// Digits of a batch number in an address.
 const NO_DIGITS: usize = 12;
 

@@ -13,6 +13,7 @@ use crate::domain::delivery::Watermark;
 use crate::domain::relay::Vouch;
 use crate::domain::signed::Signed;
 use crate::forward::Forwarder;
+use crate::forward::idle::Quiet;
 use crate::forward::relay::Relay;
 use crate::forward::relay::onward::about;
 use crate::forward::retry::Verdict;
@@ -42,12 +43,35 @@ pub(in crate::forward) struct Below {
     refused: HashMap<EdgeId, i64>,
     /// It takes our word for none: not asked again before.
     silent_until_ms: i64,
+    /// What it was told last of edges with nothing to send, and when it is told next.
+    idle: HashMap<EdgeId, Vec<Quiet>>,
+    idle_next_ms: Option<i64>,
 }
 
 impl Below {
     /// The connection is lost: what the target has is asked anew.
     pub(in crate::forward) fn part(&mut self) {
         self.met.clear();
+        self.idle.clear();
+    }
+
+    /// Is it time to say how complete quiet lanes are? Then the next time is `every_ms` from now.
+    pub(in crate::forward) fn idle_due(&mut self, now_ms: i64, every_ms: i64) -> bool {
+        let due = self.idle_next_ms.is_none_or(|at| at <= now_ms);
+        if due {
+            self.idle_next_ms = Some(now_ms + every_ms);
+        }
+        due
+    }
+
+    /// Is this more than it was told of an edge on this connection?
+    pub(in crate::forward) fn idle_news(&self, edge: EdgeId, quiet: &[Quiet]) -> bool {
+        self.idle.get(&edge).is_none_or(|told| told.as_slice() != quiet)
+    }
+
+    /// It was told of an edge.
+    pub(in crate::forward) fn idle_told(&mut self, edge: EdgeId, quiet: Vec<Quiet>) {
+        self.idle.insert(edge, quiet);
     }
 
     /// It has said how far it is with an edge, or never will on this connection.

@@ -6,11 +6,14 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::base::error::{Error, Kind};
+use crate::base::time::{HOUR_MS, MINUTE_MS};
 use crate::domain::delivery::Watermark;
 use crate::domain::signed::Signed;
 use crate::forward::encode::Rendered;
+use crate::forward::idle::{Quiet, TOLD_EVERY_MS};
 use crate::forward::options::ForwardOptions;
 use crate::forward::pace::Limits;
+use crate::forward::relay::complete::Idle;
 use crate::forward::target::{Judged, Landed, Parcel, Put, Says, Setback, Target};
 use crate::forward::{Forwarder, Report};
 use crate::store::{audit, vouches};
@@ -113,6 +116,11 @@ impl Target for Behind {
 
     fn watermarks(&self, edge: EdgeId) -> crate::base::error::Result<Option<Vec<Watermark>>> {
         Ok(Some(self.relay()?.watermarks(edge, Some(self.sender))?.watermarks))
+    }
+
+    fn idle(&self, edge: EdgeId, quiet: &[Quiet]) -> crate::base::error::Result<()> {
+        let said = quiet.iter().map(|(lane, until)| Idle { lane: *lane, until: *until }).collect();
+        self.relay()?.idle(edge, Some(self.sender), said)
     }
 
     fn probe(&self) -> crate::base::error::Result<()> {
@@ -412,6 +420,45 @@ fn a_line_it_refuses_is_a_hole_for_it_and_the_stream_goes_on() {
     assert_eq!(chain.first.lines(keys[0]).matches("refused").count(), 0, "here it stays");
     let about = format!("behind/{}/pages", keys[0].edge);
     assert_eq!(Chain::alarms(&chain.first), [("refused_rows".to_owned(), about)]);
+}
+
+#[test]
+fn a_quiet_edge_goes_on_to_be_complete_at_both_relays() {
+    let chain = Chain::new(true);
+    let (edge, _) = edge_of(1);
+    let keys = put_all(&chain.first, &edge);
+    let id = keys[0].edge;
+    let (way, there) = (Arc::default(), Arc::new(Mutex::new(chain.first.relay_again())));
+    let target = Behind { relay: there, sender: id, way };
+    let (store, clock, uptime) = (Arc::clone(&edge.store), Arc::new(edge.clock.clone()), edge.clock.clone());
+    let forwarder = Forwarder::to(store, clock, &ForwardOptions::default(), vec![Box::new(target)], "Branch")
+        .with_uptime(move || crate::base::time::Clock::now(&uptime).0);
+    let hours = |n: i64| {
+        for world in [&edge, &chain.first.world, &chain.second.world] {
+            world.clock.advance(n * HOUR_MS);
+        }
+        forwarder.run_once(false).unwrap();
+        chain.forwarder.run_once(false).unwrap();
+    };
+    let now = || edge.store.now();
+    let until = |centre: &Centre| {
+        let seen = centre.relay.edges().unwrap().into_iter().find(|seen| seen.edge.edge == id).unwrap();
+        seen.until().unwrap()
+    };
+    hours(0);
+    hours(3);
+    for centre in [&chain.first, &chain.second] {
+        assert!(now().since(until(centre)) < 2 * MINUTE_MS, "{:?}", until(centre));
+    }
+    let relay = chain.second.relay.edges().unwrap().into_iter().find(|seen| seen.edge.relay).unwrap();
+    assert!(now().since(relay.until().unwrap()) < 2 * MINUTE_MS, "the relay itself too");
+    let before = until(&chain.second);
+    edge.clock.advance(TOLD_EVERY_MS - 1);
+    forwarder.run_once(false).unwrap();
+    assert_eq!(until(&chain.first), before, "not before its time");
+    chain.first.relay.idle(id, Some(id), vec![Idle { lane: Lane::Pages, until: now().plus(DAY_MS) }]).unwrap();
+    let lanes = chain.first.relay.edges().unwrap().into_iter().find(|seen| seen.edge.edge == id).unwrap().lanes;
+    assert!(lanes.iter().all(|lane| lane.until <= now()), "nobody tells of what is to come");
 }
 
 #[test]

@@ -280,6 +280,7 @@ fn completeness_tells_how_many_branches_have_told_all_of_a_day() {
     assert_eq!(day(DAY_MS).complete, 0, "tomorrow is not over");
     let id = one.store.identity().edge.id;
     let idle = super::super::complete::Idle { lane: Lane::Pages, until: Millis(1_780_000_000_000 + 2 * DAY_MS) };
+    centre.world.clock.advance(2 * DAY_MS);
     centre.relay.idle(id, Some(id), vec![idle]).unwrap();
     assert_eq!(day(DAY_MS).complete, 1, "an edge with nothing to send says so");
     let rows = centre.world.store.read(received::room).unwrap();
