@@ -89,3 +89,79 @@ fn an_edge_is_known_through_its_relay_and_everything_it_says_goes_through_both()
     assert_eq!((&row["state"], &row["by_itself"]), (&json!("approved"), &json!(true)));
     assert_eq!(row["gap_count"], 0);
 }
+
+/// A copy of a data directory that nobody writes.
+fn copied(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, there) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copied(&path, &there),
+            kind if kind.is_file() => _ = std::fs::copy(&path, &there).unwrap(),
+            _ => {}
+        }
+    }
+}
+
+/// What a daemon says needs a person.
+fn alarms(of: &Daemon) -> Vec<String> {
+    let told = wayside(of, &["status", "--json"]);
+    let all = told["alarms"].as_array().unwrap_or_else(|| panic!("{told}"));
+    all.iter().map(|alarm| alarm["code"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn two_copies_of_one_disk_are_told_apart_at_the_relay_and_both_go_on_once_one_has_given_way() {
+    let centre = Daemon::with(RELAY);
+    let road = Road::to(centre.address);
+    let url = format!("http://{}", road.address);
+    let first = joins(Daemon::with(EDGE), "branch 12", (&centre, &url), &[]);
+    visits(&first, "before", 2);
+    through(&first);
+    let home = first.stop();
+    let twin = Home::new(EDGE);
+    copied(&home.data(), &twin.data());
+    let (first, twin) = (home.start(), twin.start());
+    visits(&first, "first", 1);
+    through(&first);
+    visits(&twin, "twin", 2);
+    until(PATIENCE, "being fenced", || {
+        wayside(&twin, &["forward", "--once", "--json"]);
+        alarms(&twin) == ["fork"] && !told(&centre, "branch 12")["forks"].as_array().unwrap().is_empty()
+    });
+    assert_eq!(alarms(&centre), ["fork"]);
+    visits(&first, "held", 1);
+    wayside(&first, &["forward", "--once", "--json"]);
+    assert_eq!(alarms(&first), ["fork"], "nothing of this epoch is taken before somebody has said who goes on");
+
+    let pair = told(&centre, "branch 12")["forks"][0].clone();
+    let digits = |key: &str| pair[key].as_str().unwrap()[..12].to_owned();
+    let (keep, renew) = (digits("lies"), digits("refused"));
+    let done = beside(&centre, &["edge", "resolve", "branch 12", "--keep", &keep, "--renew", &renew]);
+    assert_eq!(done.0, 0, "{done:?}");
+    assert_eq!(alarms(&centre), Vec::<String>::new());
+    wayside(&twin, &["forward", "--once", "--json"]);
+    assert_eq!(alarms(&twin), ["fork"], "it waits for its operator");
+    wayside(&twin, &["edge", "renew", "--json"]);
+    // what the receiver has of the epoch that is over is the other's, so `reconcile` cannot end well here
+    until(PATIENCE, "sending afresh", || {
+        let told = wayside(&twin, &["forward", "--once", "--json"]);
+        let none = |key: &str| told[key].as_array().map_or(told[key] == 0, Vec::is_empty);
+        none("sent") && none("failed")
+    });
+    assert_eq!(alarms(&twin), Vec::<String>::new());
+    let (code, text) = beside(&twin, &["reconcile", "--upstream", "upstream"]);
+    assert_ne!(code, 0, "{text}");
+    through(&first);
+    assert_eq!(alarms(&first), Vec::<String>::new());
+    visits(&first, "on", 1);
+    through(&first);
+
+    let (_, token) = make(&centre, "warehouse job", "sync");
+    let job = Puller::new(centre.address, &token);
+    job.pulls(&["--cursor", "warehouse"]);
+    let found = by_id(&job.lines(".ndjson.gz"));
+    assert!(found.values().all(|rows| rows.len() == 1), "each once: {found:?}");
+    let origins: BTreeSet<_> = found.values().flatten().collect();
+    assert_eq!((found.len(), origins.len()), (7, 7), "and each under an origin of its own");
+}

@@ -120,14 +120,17 @@ fn collision(about: &About<'_>, heard: &Heard) -> Result<Put, Setback> {
     if same {
         return Ok(Put { landed: Landed::Same, acknowledged: true });
     }
-    let known = ["", "fork", "conflict"].contains(&refused.error.as_str());
+    let known = ["", "fork", "conflict", "renew"].contains(&refused.error.as_str());
     if !known && refused.digest.is_none() {
         return Err(Error::config(words(about.target, heard)).code("not_taken").into());
     }
     let other = refused.digest.as_deref().unwrap_or("a digest it does not tell");
     let what =
         format!("at {} another batch lies under this key: {other}, ours is {}", about.target, about.sealed.digest);
-    let remedy = "two databases write under one edge and epoch: find out which is to go on";
+    let remedy = match refused.error.as_str() {
+        "renew" => "the receiver's operator has said that the other database goes on: wayside edge renew, here",
+        _ => "two databases write under one edge and epoch: find out which is to go on",
+    };
     Err(Setback::from(Error::conflict(what).code("fork").remedy(remedy)).says(Says::Fork { digest: refused.digest }))
 }
 

@@ -242,7 +242,7 @@ impl Relay {
         if renew {
             let error = Error::conflict("this database is to begin a new epoch: another one goes on in this one")
                 .code("renew")
-                .remedy("the edge does so by itself; its rows come again under the new epoch");
+                .remedy("at that edge: wayside edge renew; its rows come again under the new epoch");
             return Ok(Refusal { error, more: Refused { digest: lies.map(|d| hex(&d)), ..Refused::default() } });
         }
         let what = format!("under {key} another batch lies here: two databases write under one edge and epoch");
