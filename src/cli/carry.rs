@@ -2,6 +2,7 @@
 //! Must never render or judge a batch itself: the collector does, in a daemon or in this process. Invariant: the stick is read and
 //! written here, by whoever may; a daemon needs no right to it.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::base::age::{Identity, Recipient};
 use crate::base::error::{Error, Kind, Result, io};
 use crate::base::id::EdgeId;
-use crate::base::text::{bytes_text, hex};
+use crate::base::text::{bytes_text, hex, unhex};
 use crate::cli::progress::{Progress, Unit};
 use crate::cli::{Context, Desk, desk, directive};
 use crate::domain::delivery::{MANIFEST_HEADER, SignedAck};
@@ -204,7 +205,7 @@ fn take(args: &In, context: &mut Context) -> Result<u8> {
                 admit(&mut *desk, &context.stop, &args.dir, edge)?;
             }
             let (own, acks) = acks_in(&mut *desk, &context.stop, &args.dir)?;
-            let mut relay = Relay { desk: &mut *desk, stop: &context.stop, name: own.to_string() };
+            let mut relay = Relay { desk: &mut *desk, stop: &context.stop, name: own.to_string(), known: None };
             let err = &mut context.output.err;
             let told = &mut |done| progress.at(done, None, &mut **err);
             (carry_in(&mut relay, &args.dir, &identities, Some(own), told), acks)
@@ -291,6 +292,7 @@ struct Asked<'a> {
     desk: &'a mut dyn Desk,
     stop: &'a Stop<()>,
     edge: String,
+    public_key: Option<[u8; 32]>,
     target: String,
     to: Option<Recipient>,
 }
@@ -304,6 +306,7 @@ impl<'a> Asked<'a> {
     fn about(desk: &'a mut dyn Desk, stop: &'a Stop<()>, name: Option<&str>) -> Result<Self> {
         let about = desk::ask(desk, stop, "GET", "/v1/carry", &Value::Null)?;
         let edge = about["edge"].as_str().ok_or_else(|| strange("edge"))?.to_owned();
+        let public_key = about["public_key"].as_str().map(unhex::<32>).transpose()?;
         let all = about["targets"].as_array().ok_or_else(|| strange("targets"))?;
         let found = match (name, &all[..]) {
             (None, [only]) => Some(only),
@@ -325,7 +328,7 @@ impl<'a> Asked<'a> {
         })?;
         let target = found["target"].as_str().ok_or_else(|| strange("target"))?.to_owned();
         let to = found["encrypt_to"].as_str().map(Recipient::parse).transpose()?;
-        Ok(Asked { desk, stop, edge, target, to })
+        Ok(Asked { desk, stop, edge, public_key, target, to })
     }
 
     fn ask(&mut self, path: &str, body: &Value) -> Result<Value> {
@@ -336,6 +339,10 @@ impl<'a> Asked<'a> {
 impl Edge for Asked<'_> {
     fn edge(&self) -> String {
         self.edge.clone()
+    }
+
+    fn public_key(&self) -> Option<[u8; 32]> {
+        self.public_key
     }
 
     fn due(&mut self, lane: Lane, after: Option<BatchKey>) -> Result<Vec<DueBatch>> {
@@ -403,6 +410,8 @@ struct Relay<'a> {
     desk: &'a mut dyn Desk,
     stop: &'a Stop<()>,
     name: String,
+    /// The key of each edge that joined, once they were asked for.
+    known: Option<HashMap<String, String>>,
 }
 
 impl Receiver for Relay<'_> {
@@ -440,7 +449,15 @@ impl Receiver for Relay<'_> {
         Some(self.name.get(..16).unwrap_or(&self.name).to_owned())
     }
 
-    fn key_of(&mut self, _edge: EdgeId) -> Result<Option<[u8; 32]>> {
-        Ok(None)
+    fn believes(&mut self, edge: EdgeId, public_key: &[u8; 32]) -> Result<bool> {
+        if self.known.is_none() {
+            let told = desk::ask(self.desk, self.stop, "GET", "/v1/edges", &Value::Null).unwrap_or_default();
+            let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            let rows = told["edges"].as_array().into_iter().flatten();
+            self.known = Some(rows.map(|row| (text(row, "edge"), text(row, "public_key"))).collect());
+        }
+        // of an edge that has not joined no batch is taken, whoever signed its index
+        let known = self.known.as_ref().and_then(|known| known.get(&edge.to_string()));
+        Ok(known.is_none_or(|known| *known == hex(public_key)))
     }
 }

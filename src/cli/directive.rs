@@ -21,6 +21,7 @@ use crate::cli::{Context, Desk, desk, directives};
 use crate::domain::directive::{ALL, Action, Correction, DIRECTIVE, Directive, REPORT, Report};
 use crate::domain::request;
 use crate::domain::signed::{FORMAT, Signed};
+use crate::forward::carry::dir::{keys, known_key};
 use crate::forward::directives::centre::{opened, reply_key, signing};
 use crate::forward::directives::stick;
 
@@ -140,6 +141,12 @@ struct Reports {
     /// Write the copies of all edges into this file: one JSON object with a part for each edge.
     #[arg(long, value_name = "FILE", requires = "reply_key")]
     export: Option<PathBuf>,
+    /// With sticks: the folder `carry in --to` fills; an edge is believed under the key that signed its batches there.
+    #[arg(long, value_name = "DIR")]
+    batches: Option<PathBuf>,
+    /// With sticks: the public key of an edge that is believed, 64 hex digits; may be given several times.
+    #[arg(long, value_name = "HEX")]
+    public_key: Vec<String>,
     /// An edge that must answer, 32 hex digits; may be given several times: those that have not are named.
     #[arg(long, value_name = "HEX", value_parser = edge)]
     edge: Vec<String>,
@@ -287,8 +294,19 @@ fn reports(args: &Reports, context: &mut Context) -> Result<u8> {
     }
     let mut all = BTreeMap::<String, Known>::new();
     let mut strange = Vec::new();
+    let keys = keys(&args.public_key)?;
+    let known = |edge: &str, key: &str| -> Result<bool> {
+        let by_batches = args.batches.as_deref().map_or(Ok(None), |batches| known_key(batches, edge))?;
+        let named = args.batches.is_some() || !keys.is_empty();
+        Ok(!named || keys.iter().chain(&by_batches).any(|known| hex(known) == key))
+    };
     for dir in &args.dirs {
-        gather(dir, &mut all, &mut strange)?;
+        gather(dir, &known, (&mut all, &mut strange))?;
+    }
+    if args.batches.is_none() && keys.is_empty() {
+        context
+            .output
+            .note("reports hold under the keys they bring themselves: name --batches or --public-key to be sure")?;
     }
     for what in &strange {
         context.output.note(what)?;
@@ -314,7 +332,14 @@ fn reports(args: &Reports, context: &mut Context) -> Result<u8> {
     Ok(0)
 }
 
-fn gather(dir: &Path, all: &mut BTreeMap<String, Known>, strange: &mut Vec<String>) -> Result<()> {
+/// Is an edge known by this key?
+type ByKey<'a> = &'a dyn Fn(&str, &str) -> Result<bool>;
+
+fn gather(
+    dir: &Path,
+    known: ByKey<'_>,
+    (all, strange): (&mut BTreeMap<String, Known>, &mut Vec<String>),
+) -> Result<()> {
     for signed in stick::every(dir)? {
         match signed.open::<Directive>(DIRECTIVE, None) {
             Ok(directive) => {
@@ -327,6 +352,9 @@ fn gather(dir: &Path, all: &mut BTreeMap<String, Known>, strange: &mut Vec<Strin
     for (edge, reports) in stick::reports(dir)? {
         for signed in reports {
             match signed.open::<Report>(REPORT, None) {
+                Ok(report) if report.edge == edge && !known(&edge, &signed.public_key)? => {
+                    strange.push(format!("a report of {edge} is signed by a key it is not known by"));
+                }
                 Ok(report) if report.edge == edge => {
                     let newest = &mut all.entry(report.directive.clone()).or_default().reports;
                     let older = newest

@@ -251,7 +251,7 @@ impl Target for Http {
         let path = format!("/v1/directives/{edge}/reports");
         let heard = self.ask("POST", &path, &[("content-type", "application/json")], Some(&body), ANSWER_BYTES_MAX)?;
         match heard.status {
-            200..=299 => Ok(()),
+            200..=299 => answer::report_taken(&self.name, &heard),
             _ => Err(answer::refusal(&self.name, &heard).error),
         }
     }

@@ -257,7 +257,8 @@ pub trait Target: Send + Sync {
         Ok(None)
     }
 
-    /// Brings it a report on a directive. When this returns, it has it.
+    /// Brings it a report on a directive. When this returns, it has it. Errors: `Invalid` with code `report_refused` where it does not
+    /// believe it; those of a way that is down.
     fn report(&self, edge: EdgeId, report: &Signed) -> Result<()> {
         let _ = (edge, report);
         Ok(())

@@ -32,7 +32,8 @@ pub fn about(call: Call<'_>, _request: Request, done: Responder) {
             "receiver_key": target.receiver_key.map(|key| hex(&key)),
         })
     });
-    let told = json!({"edge": carry.edge().to_string(), "targets": each.collect::<Vec<Value>>()});
+    let key = hex(&carry.public_key());
+    let told = json!({"edge": carry.edge().to_string(), "public_key": key, "targets": each.collect::<Vec<Value>>()});
     done(Reply::json(200, &told));
 }
 

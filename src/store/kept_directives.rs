@@ -109,12 +109,15 @@ fn list(tx: &ReadTx<'_>, sql: &str, values: (i64, i64)) -> Result<Vec<Kept>> {
         .map_err(|e| open::error("listing kept directives", e))
 }
 
-/// How many wait for an edge that it has not fetched.
+/// How many wait for an edge that it has not fetched, those for edges it vouches for too.
 pub fn fresh(tx: &ReadTx<'_>, edge: EdgeId) -> Result<i64> {
     tx.conn()
         .prepare_cached(
-            "SELECT count(*) FROM kept_directives k WHERE k.statement IS NOT NULL AND k.edge IN ('all', ?1) \
-             AND NOT EXISTS (SELECT 1 FROM edge_answers a WHERE a.kept_no = k.kept_no AND a.edge = ?1)",
+            "SELECT count(*) FROM kept_directives k WHERE k.statement IS NOT NULL AND (\
+               (k.edge IN ('all', ?1) AND NOT EXISTS \
+                 (SELECT 1 FROM edge_answers a WHERE a.kept_no = k.kept_no AND a.edge = ?1)) \
+               OR (EXISTS (SELECT 1 FROM vouches v WHERE v.edge = k.edge AND v.relay = ?1) AND NOT EXISTS \
+                 (SELECT 1 FROM edge_answers a WHERE a.kept_no = k.kept_no AND a.edge = k.edge)))",
         )
         .and_then(|mut s| s.query_row([edge.to_string()], |r| r.get(0)))
         .map_err(|e| open::error("counting directives of an edge", e))

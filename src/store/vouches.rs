@@ -66,6 +66,14 @@ pub fn of_edge(tx: &ReadTx<'_>, edge: EdgeId) -> Result<Vec<Vouched>> {
         .map_err(|e| open::error("reading what relays say of an edge", e))
 }
 
+/// The edges a relay has vouched for.
+pub fn of_relay(tx: &ReadTx<'_>, relay: EdgeId) -> Result<Vec<EdgeId>> {
+    tx.conn()
+        .prepare_cached(&format!("{COLUMNS} WHERE relay = ?1 ORDER BY edge"))
+        .and_then(|mut s| s.query_map([relay.to_string()], row)?.map(|one| one.map(|one| one.edge)).collect())
+        .map_err(|e| open::error("reading whom a relay vouches for", e))
+}
+
 /// The digest of what a target was told last of an edge.
 pub fn told(tx: &ReadTx<'_>, target: &str, edge: EdgeId) -> Result<Option<Hash>> {
     tx.conn()

@@ -156,6 +156,50 @@ fn a_request_opened_at_the_centre_comes_back_with_the_part_of_every_edge() {
     assert!(audit.as_array().unwrap().iter().any(|row| row["what"] == "copies_read"), "{audit}");
 }
 
+#[test]
+fn a_request_at_the_top_goes_through_a_relay_to_the_edge_below_it_and_its_copy_comes_back_unread() {
+    let centre = Centre::new();
+    let region = Daemon::with(&format!(
+        "[edge]\nlabel = \"region\"\n[relay]\nenabled = true\nonward = [\"upstream\"]\n{}",
+        centre.believed
+    ));
+    let join = |above: &Daemon, below: &Daemon, label: &str, words: &[&str]| {
+        let code = wayside(above, &[&["edge", "code", "--json"], words].concat())["codes"][0].clone();
+        let url = format!("http://{}", above.address);
+        wayside(below, &["join", &url, "--code", code.as_str().unwrap(), "--label", label, "--json"]);
+    };
+    join(&centre.relay, &region, "region", &["--relay"]);
+    let region = region.stop().start();
+    let edge = Daemon::with(&format!("[edge]\nlabel = \"branch 12\"\n{}", centre.believed));
+    join(&region, &edge, "branch 12", &[]);
+    let edge = edge.stop().start();
+    let visitor = visit(&edge);
+    turn(&edge);
+    let words = ["subject", "open", "access", "--visitor", &visitor, "--verified", "letter", "--json"];
+    let id = word(&wayside(&centre.relay, &words), "id");
+    let state = |label: &str| {
+        let shown = wayside(&centre.relay, &["subject", "show", &id, "--json"]);
+        let rows = shown["edges"].as_array().unwrap().clone();
+        rows.iter().find(|row| row["label"] == label).map(|row| word(row, "state"))
+    };
+    until(PATIENCE, "answers from both", || {
+        turn(&region);
+        turn(&edge);
+        state("branch 12").as_deref() == Some("done") && state("region").as_deref() == Some("nothing_found")
+    });
+    for (path, bytes) in crate::support::daemon::files(&region.home.data()) {
+        let batch = path.extension().is_some_and(|end| end == "gz");
+        let found = !batch && bytes.windows(18).any(|some| some == b"shop.example/shoes");
+        assert!(!found, "{}: the relay reads the copy", path.display());
+    }
+    let file = centre.keys.path().join("copy.json");
+    let data = centre.relay.home.data();
+    printed(&["--data-dir", data.to_str().unwrap(), "subject", "export", &id, "--output", file.to_str().unwrap()]);
+    let merged: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let own = edge.value("SELECT edge FROM epochs").as_str().unwrap().to_owned();
+    assert!(merged["edges"][own]["copy"].to_string().contains("shop.example/shoes"), "{merged}");
+}
+
 /// Copies a data directory as a disk is copied.
 fn copy_of(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

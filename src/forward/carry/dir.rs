@@ -14,6 +14,7 @@ use crate::base::text::{hex, unhex};
 use crate::base::time::Clock;
 use crate::domain::delivery::{Ack, SignedAck};
 use crate::forward::carry::Carried;
+use crate::forward::carry::stick::names;
 use crate::forward::carry::take::{Receiver, Took};
 use crate::forward::dir::{DATA, MANIFEST, make_dirs, read_if_there, remove, write_whole};
 use crate::forward::inspect::{self, LINES_BYTES_MAX};
@@ -76,6 +77,11 @@ impl Receiver for Folder<'_> {
                 .code("unknown_edge")
                 .remedy("name the edge's public key with --public-key, if it is one of yours"));
         }
+        if !self.believes(carried.key.edge, &looked.public_key)? {
+            return Err(Error::denied("it is signed by another key than the batches of this edge that lie here")
+                .code("unknown_edge")
+                .remedy("find out who wrote this stick: an edge's key never changes"));
+        }
         let named = (part.edge.as_str(), part.epoch.as_str(), part.lane.as_str(), part.batch_no);
         let (edge, epoch) = (carried.key.edge.to_string(), carried.key.epoch.to_string());
         if named != (edge.as_str(), epoch.as_str(), carried.key.lane.word(), carried.key.batch_no) {
@@ -114,9 +120,29 @@ impl Receiver for Folder<'_> {
         self.signing.as_ref().map(|key| name_of(key)[..16].to_owned())
     }
 
-    fn key_of(&mut self, _edge: EdgeId) -> Result<Option<[u8; 32]>> {
-        Ok(None)
+    fn believes(&mut self, edge: EdgeId, public_key: &[u8; 32]) -> Result<bool> {
+        if !self.keys.is_empty() {
+            return Ok(self.keys.contains(public_key));
+        }
+        Ok(known_key(&self.root, &edge.to_string())?.is_none_or(|known| known == *public_key))
     }
+}
+
+/// The key that signed the batches of an edge in such a folder; an edge's key never changes. `None` where none lies there. Errors:
+/// `Storage`, `Invalid`.
+pub fn known_key(root: &Path, edge: &str) -> Result<Option<[u8; 32]>> {
+    let folder = root.join(edge);
+    for epoch in names(&folder)? {
+        for lane in names(&folder.join(&epoch))? {
+            let lane = folder.join(&epoch).join(&lane);
+            if let Some(name) = names(&lane)?.into_iter().find(|name| name.ends_with(MANIFEST))
+                && let Some(bytes) = read_if_there(&lane.join(name))?
+            {
+                return unhex::<32>(&inspect::parse(&bytes)?.public_key).map(Some);
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn is_hole(line: &[u8]) -> bool {

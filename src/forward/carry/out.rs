@@ -66,6 +66,8 @@ pub struct AcksTaken {
 pub trait Edge {
     /// The edge's id, 32 hex digits.
     fn edge(&self) -> String;
+    /// The key it signs with, where that is known.
+    fn public_key(&self) -> Option<[u8; 32]>;
     /// Batches of a lane behind `after` that the target has not acknowledged, in order; none = that is all.
     fn due(&mut self, lane: Lane, after: Option<Key>) -> Result<Vec<DueBatch>>;
     /// Commits an attempt, then renders. Errors: `Conflict` with code `consent_first`; `NotFound` with code `rows_removed`.
@@ -120,9 +122,10 @@ pub fn carry_out(edge: &mut dyn Edge, stick: &Path, order: Order<'_>, told: &mut
     }
     outcome.acks.refused.extend(strange);
     let index = Index::new(&edge.edge(), order.target);
-    // an index that does not hold names nothing: whatever lies there is written anew
-    let old =
-        place.index((&index.edge, order.target), None).ok().flatten().map_or(Vec::new(), |(index, _)| index.files);
+    // an index that does not hold under this edge's own key names nothing: whatever lies there is written anew
+    let key = edge.public_key();
+    let old = place.index((&index.edge, order.target), key.as_ref()).ok().flatten();
+    let old = old.map_or(Vec::new(), |(index, _)| index.files);
     let mut copy = Copy { edge, place, order, index, old, done: HashSet::new(), full: false, outcome, told };
     let went = copy.all();
     let signed = copy.finish(went.is_ok());

@@ -63,6 +63,11 @@ impl Carry {
         self.forwarder.store.identity().edge.id
     }
 
+    /// The key it signs with.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.forwarder.store.identity().edge.signing.public()
+    }
+
     /// Its targets that are reached by sticks.
     pub fn targets(&self) -> &[CarryTarget] {
         &self.targets

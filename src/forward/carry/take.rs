@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::base::age::Identity;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::id::EdgeId;
+use crate::base::text::unhex;
 use crate::domain::delivery::SignedAck;
 use crate::domain::event::Lane;
 use crate::forward::carry::file::FileReader;
@@ -32,8 +33,8 @@ pub trait Receiver {
     fn take(&mut self, carried: &Carried) -> Result<(Took, Option<SignedAck>)>;
     /// Under which name its acknowledgements lie on a stick: letters and digits. `None` where it signs none.
     fn name(&self) -> Option<String>;
-    /// The key this receiver knows an edge by, where it knows edges.
-    fn key_of(&mut self, edge: EdgeId) -> Result<Option<[u8; 32]>>;
+    /// Is this the key this receiver knows an edge by? What an edge that it does not know says of itself counts for nothing else.
+    fn believes(&mut self, edge: EdgeId, public_key: &[u8; 32]) -> Result<bool>;
 }
 
 /// Something that was not taken.
@@ -107,9 +108,13 @@ impl Taking<'_> {
     /// One edge's files for one target.
     fn place(&mut self, (id, edge, target): (EdgeId, &str, &str), place: &Place) -> Result<()> {
         let at = |name: &str| format!("{FOLDER}/{edge}/{target}/{name}");
-        let known = self.receiver.key_of(id)?;
-        let index = match place.index((edge, target), known.as_ref()) {
-            Ok(Some((index, _))) => index,
+        let index = match place.index((edge, target), None) {
+            Ok(Some((index, signed))) if self.receiver.believes(id, &unhex::<32>(&signed.public_key)?)? => index,
+            Ok(Some(_)) => {
+                let what = "the index is signed by another key than this edge is known by";
+                self.refuse(at("index.json"), Error::invalid(what).code("bad_signature").remedy(COPY_AGAIN));
+                Index::new(edge, target)
+            }
             Ok(None) => {
                 self.refuse(at("index.json"), Error::invalid("there is no index").code("no_index").remedy(COPY_AGAIN));
                 Index::new(edge, target)

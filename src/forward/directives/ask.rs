@@ -153,6 +153,12 @@ impl Forwarder {
             0..=REPORT_BYTES_MAX => Some(report),
             _ => talk.directives.too_long(&report)?,
         };
-        report.map_or(Ok(()), |report| target.report(edge, &report))
+        match report.map_or(Ok(()), |report| target.report(edge, &report)) {
+            Err(error) if error.code == "report_refused" => {
+                log::warn!("{error}");
+                Ok(())
+            }
+            told => told,
+        }
     }
 }

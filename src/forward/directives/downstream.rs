@@ -15,7 +15,7 @@ use crate::forward::relay::Relay;
 use crate::forward::target::Target;
 use crate::store::edge_answers::EdgeAnswer;
 use crate::store::kept_directives::Kept;
-use crate::store::{ReadTx, Store, edge_answers, kept_directives, known_edges};
+use crate::store::{ReadTx, Store, WriteTx, edge_answers, kept_directives, known_edges, vouches};
 
 /// Directives of one answer at the most.
 const PAGE: usize = 100;
@@ -24,7 +24,7 @@ const STEP: i64 = 500;
 /// Directives of the register that are shown.
 const SHOWN_MAX: i64 = 1_000;
 /// Reports passed on in one turn.
-const PASSED_MAX: i64 = 200;
+const PASSED_MAX: i64 = 1_000;
 /// How long statements and reports are kept past the due day, ms.
 const KEPT_MS: i64 = 90 * DAY_MS;
 
@@ -143,11 +143,16 @@ impl Downstream {
         self.store.read(|tx| kept_directives::fresh(tx, edge))
     }
 
-    /// What waits for an edge behind a number, and what it has begun. Errors: `Denied`, `NotFound` with code `relay_off`, `Busy`, `Storage`.
+    /// What waits for an edge behind a number, and what it has begun; for a relay what waits for the edges it vouches for too, which it
+    /// keeps for them. Errors: `Denied`, `NotFound` with code `relay_off`, `Busy`, `Storage`.
     pub fn hand(&self, edge: EdgeId, by: Option<EdgeId>, after: i64) -> Result<Handed> {
-        self.relay.admitted(edge, by)?;
+        let known = self.relay.admitted(edge, by)?;
         let mut out = Handed { edge: edge.to_string(), next: after, ..Handed::default() };
-        let (mut nos, step) = (Vec::new(), self.store.read(|tx| kept_directives::open_after(tx, after, STEP))?);
+        let mut handed = Vec::new();
+        let (below, step) = self.store.read(|tx| {
+            let below = if known.relay { vouches::of_relay(tx, edge)? } else { Vec::new() };
+            Ok((below, kept_directives::open_after(tx, after, STEP)?))
+        })?;
         out.more = step.len() == usize::try_from(STEP).unwrap_or(usize::MAX);
         for kept in step {
             if out.directives.len() == PAGE {
@@ -155,16 +160,23 @@ impl Downstream {
                 break;
             }
             out.next = kept.no;
-            let said = self.store.read(|tx| edge_answers::get(tx, kept.no, edge))?.and_then(|answer| answer.state);
-            if is_for(&kept, edge) && is_wanted(kept.action, said) {
+            // what is for all goes once to a relay, which sees to its own edges
+            let meant = kept.edge.unwrap_or(edge);
+            if meant != edge && !below.contains(&meant) {
+                continue;
+            }
+            let said = self.store.read(|tx| edge_answers::get(tx, kept.no, meant))?.and_then(|answer| answer.state);
+            if is_wanted(kept.action, said) {
                 out.directives.push(self.opened(&kept)?);
-                nos.push(kept.no);
+                handed.push((kept.no, meant));
             }
         }
         let begun = self.store.read(|tx| edge_answers::begun(tx, edge, SHOWN_MAX))?;
         out.waiting = begun.iter().map(uuid_text).collect();
-        if !nos.is_empty() {
-            self.store.pen().call(move |tx| nos.iter().try_for_each(|no| edge_answers::handed(tx, *no, edge)))?;
+        if !handed.is_empty() {
+            let note =
+                move |tx: &WriteTx<'_>| handed.iter().try_for_each(|(no, edge)| edge_answers::handed(tx, *no, *edge));
+            self.store.pen().call(note)?;
         }
         Ok(out)
     }
@@ -231,9 +243,15 @@ impl Downstream {
             let Some(signed) = answer.report.as_deref().and_then(|text| serde_json::from_str(text).ok()) else {
                 continue;
             };
-            target.report(own, &signed)?;
-            self.store.pen().call(move |tx| edge_answers::passed(tx, &answer))?;
-            count += 1;
+            match target.report(own, &signed) {
+                // not believed there, perhaps not yet: nobody vouched for that edge so far
+                Err(error) if error.code == "report_refused" => log::info!("passing a report on: {error}"),
+                passed => {
+                    passed?;
+                    self.store.pen().call(move |tx| edge_answers::passed(tx, &answer))?;
+                    count += 1;
+                }
+            }
         }
         Ok(count)
     }

@@ -47,6 +47,17 @@ pub fn put(about: &About<'_>, heard: &Heard) -> Result<Put, Setback> {
     }
 }
 
+/// Was a report that was brought believed? Errors: `Invalid` with code `report_refused`.
+pub fn report_taken(target: &str, heard: &Heard) -> Result<(), Error> {
+    let body: serde_json::Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+    if body["taken"] != 0 {
+        return Ok(()); // a receiver that says no more than 2xx has it
+    }
+    let why = body["refused"][0].as_str().unwrap_or("it does not say why");
+    let what = format!("{target} does not believe a report: {}", crate::base::text::cut(why, WORDS_MAX));
+    Err(Error::invalid(what).code("report_refused"))
+}
+
 /// Does an acknowledgement say that directives wait?
 pub fn beckons(heard: &Heard) -> bool {
     let body: Option<serde_json::Value> = serde_json::from_slice(&heard.body).ok();

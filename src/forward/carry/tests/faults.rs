@@ -5,15 +5,18 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::base::age::Identity;
-use crate::base::digest::SigningKey;
+use crate::base::digest::{SigningKey, sha256};
 use crate::base::error::{Error, Kind};
 use crate::base::text::hex;
+use crate::domain::batch::Manifest;
 use crate::domain::delivery::Ack;
 use crate::domain::event::Lane;
+use crate::domain::signed::Signed;
+use crate::forward::carry::Carried;
 use crate::forward::carry::dir::{Folder, signing};
 use crate::forward::carry::key_of;
-use crate::forward::carry::stick::{INDEX, Place};
-use crate::forward::carry::take::carry_in;
+use crate::forward::carry::stick::{INDEX, Index, Place};
+use crate::forward::carry::take::{Receiver, carry_in};
 use crate::forward::carry::tests::support::{Branch, Centre, TARGET, files, prints};
 use crate::forward::tests::support::START;
 use crate::store::alarms;
@@ -124,7 +127,9 @@ fn files_for_somebody_else_are_left_alone_and_told() {
     let clock = crate::base::time::ManualClock::at(START);
     let mut folder = Folder::new(other.dir.path(), Some(&centre.key), vec![[7; 32]], &clock);
     let taken = carry_in(&mut folder, stick.path(), std::slice::from_ref(&centre.key), None, &mut |_| ()).unwrap();
-    assert_eq!((taken.stored, taken.refused[0].code), (0, "unknown_edge"));
+    let codes: Vec<&str> = taken.refused.iter().map(|one| one.code).collect();
+    assert_eq!((taken.stored, codes[0]), (0, "bad_signature"), "its index says nothing either");
+    assert!(codes.len() > 1 && codes[1..].iter().all(|code| *code == "unknown_edge"), "{codes:?}");
     let own = carry_in(&mut folder, stick.path(), &[], Some(branch.carry.edge()), &mut |_| ()).unwrap();
     assert_eq!((own.files, own.refused.len()), (0, 0), "an edge takes nothing of its own");
     let empty = tempfile::tempdir().unwrap();
@@ -160,6 +165,45 @@ impl Branch {
     fn index_of(&self, text: &str) -> crate::forward::carry::stick::Index {
         serde_json::from_str::<crate::domain::signed::Signed>(text).unwrap().open("carry_index", None).unwrap()
     }
+}
+
+#[test]
+fn an_edge_is_believed_under_the_key_it_is_known_by_and_under_none_that_a_stick_brings() {
+    let (centre, stick) = (Centre::new(), tempfile::tempdir().unwrap());
+    let branch = branch(&centre);
+    let all = branch.out(stick.path());
+    centre.take(stick.path());
+    let (place, stranger) = (branch.place(stick.path()), SigningKey::from_seed([6; 32]));
+    // an index that names nothing any more, by somebody else: every file speaks for itself
+    let posing = Index { files: Vec::new(), complete: true, ..branch.index(stick.path()) };
+    place.set_index(&Signed::of(&posing, &stranger)).unwrap();
+    let taken = centre.take(stick.path());
+    assert_eq!(
+        (taken.same, taken.refused.len(), taken.refused[0].code),
+        (all.batches, 1, "bad_signature"),
+        "{taken:?}"
+    );
+    // the edge does not go by it either: what lies there is written anew, under its own index
+    let again = branch.out(stick.path());
+    assert_eq!((again.kept, again.batches), (0, 0), "all of it was acknowledged");
+    assert_eq!(place.index((&branch.edge(), TARGET), Some(&branch.carry.public_key())).unwrap().unwrap().0.files, []);
+    // a batch that somebody else signed in its name
+    let clock = crate::base::time::ManualClock::at(START);
+    let mut folder = Folder::new(centre.dir.path(), Some(&centre.key), Vec::new(), &clock);
+    let key = crate::forward::dir::keys(centre.dir.path()).unwrap().remove(0);
+    let at = |kind: &str| std::fs::read(centre.dir.path().join(format!("{key}{kind}"))).unwrap();
+    let manifest: Manifest = serde_json::from_slice(&at(".manifest.json")).unwrap();
+    let mut part = manifest.open(None).unwrap();
+    part.key_id = hex(&sha256(&stranger.public()))[..16].to_owned();
+    part.batch_no += 1_000;
+    let (sealed, signature) = part.sign(&stranger);
+    let sealed = String::from_utf8(sealed).unwrap();
+    let forged = Manifest { sealed, signature: hex(&signature), public_key: hex(&stranger.public()), ..manifest };
+    let carried =
+        Carried { key: key.at(part.batch_no), manifest: serde_json::to_string(&forged).unwrap(), gz: at(".ndjson.gz") };
+    assert_eq!(folder.take(&carried).unwrap_err().code, "unknown_edge");
+    let mut empty = Folder::new(&centre.dir.path().join("elsewhere"), Some(&centre.key), Vec::new(), &clock);
+    assert!(empty.take(&carried).is_ok(), "where nothing is known of an edge, the first is believed");
 }
 
 #[test]

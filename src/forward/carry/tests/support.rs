@@ -122,6 +122,10 @@ impl Edge for Direct<'_> {
         self.carry.edge().to_string()
     }
 
+    fn public_key(&self) -> Option<[u8; 32]> {
+        Some(self.carry.public_key())
+    }
+
     fn due(&mut self, lane: Lane, after: Option<Key>) -> Result<Vec<DueBatch>> {
         self.carry.due(TARGET, lane, after)
     }

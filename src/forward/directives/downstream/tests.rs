@@ -6,8 +6,11 @@ use std::sync::Mutex;
 use super::*;
 use crate::base::age::Identity;
 use crate::base::digest::SigningKey;
+use crate::base::text::hex;
 use crate::base::time::Clock;
 use crate::domain::delivery::Watermark;
+use crate::domain::relay::{VOUCH, Vouch};
+use crate::domain::signed::FORMAT;
 use crate::domain::token::Caller;
 use crate::forward::Forwarder;
 use crate::forward::directives::ask::Talk;
@@ -42,16 +45,7 @@ impl Hub {
     }
 
     fn admit(&self, edge: &World) -> EdgeId {
-        let own = &edge.store.identity().edge;
-        let code = self
-            .relay
-            .codes(&Codes { count: 1, days: 30, ..Codes::default() }, &Caller::Operator)
-            .unwrap()
-            .pop()
-            .unwrap();
-        let joining = Joining { code: &code, edge: own.id, public_key: own.signing.public(), label: "Branch" };
-        self.relay.join(&joining).unwrap();
-        own.id
+        admit(&self.relay, edge, false)
     }
 
     /// The state of each edge of the only directive.
@@ -63,6 +57,16 @@ impl Hub {
     fn state_of(&self, edge: EdgeId) -> Option<Progress> {
         self.states().into_iter().find(|(one, _)| *one == edge).unwrap().1
     }
+}
+
+/// Lets an edge in; its id.
+fn admit(relay: &Relay, edge: &World, is_relay: bool) -> EdgeId {
+    let own = &edge.store.identity().edge;
+    let wanted = Codes { count: 1, days: 30, relay: is_relay, ..Codes::default() };
+    let code = relay.codes(&wanted, &Caller::Operator).unwrap().pop().unwrap();
+    let joining = Joining { code: &code, edge: own.id, public_key: own.signing.public(), label: "Branch" };
+    relay.join(&joining).unwrap();
+    own.id
 }
 
 /// The way from an edge to its relay.
@@ -103,8 +107,10 @@ impl Target for Way {
     fn report(&self, edge: EdgeId, report: &Signed) -> Result<()> {
         self.lost()?;
         let heard = self.to.hear(Some(edge), std::slice::from_ref(report))?;
-        assert_eq!(heard, Heard { taken: 1, refused: Vec::new() });
-        Ok(())
+        match heard.taken {
+            1 => Ok(()),
+            _ => Err(Error::invalid(heard.refused.join("; ")).code("report_refused")),
+        }
     }
 }
 
@@ -124,6 +130,8 @@ struct Branch {
     told: Told,
     forwarder: Forwarder,
     lossy: Arc<Mutex<bool>>,
+    relay: Arc<Relay>,
+    below: Arc<Downstream>,
 }
 
 impl Branch {
@@ -141,9 +149,9 @@ impl Branch {
         let forwarder = Forwarder::to(Arc::clone(&world.store), clock, &options, vec![Box::new(way)], "Branch");
         let relay = Arc::new(Relay::new(Arc::clone(&world.store), &relay));
         let directives = Arc::new(Directives::new(Arc::clone(&world.store), centre, Box::new(told.clone())));
-        let below = Arc::new(Downstream::new(Arc::clone(&world.store), relay, centre));
-        forwarder.talk(Talk::new(directives, below, 900));
-        Branch { id, world, told, forwarder, lossy }
+        let below = Arc::new(Downstream::new(Arc::clone(&world.store), Arc::clone(&relay), centre));
+        forwarder.talk(Talk::new(directives, Arc::clone(&below), 900));
+        Branch { id, world, told, forwarder, lossy, relay, below }
     }
 
     fn turn(&self) {
@@ -332,17 +340,48 @@ fn a_copy_comes_back_encrypted_and_no_later_report_takes_its_place() {
 }
 
 #[test]
-fn a_relay_in_the_middle_does_its_own_part_and_keeps_what_is_for_all() {
+fn a_relay_in_the_middle_does_its_own_part_and_answers_for_those_below_it() {
     let top = Hub::new();
     let world = World::new();
-    let id = top.admit(&world);
+    let id = admit(&top.relay, &world, true);
     let options = RelayOptions { enabled: true, ..RelayOptions::default() };
     let middle = Branch::of(world, id, &top.kept, top.kept.centre, options);
-    let asked = directive(Action::Withdraw, ALL);
-    top.kept.keep(&Signed::of(&asked, &centre_key()), None, None).unwrap();
+    let world = World::new();
+    let low = admit(&middle.relay, &world, false);
+    let low = Branch::of(world, low, &middle.below, top.kept.centre, RelayOptions::default());
+    let all = directive(Action::Withdraw, ALL);
+    top.kept.keep(&Signed::of(&all, &centre_key()), None, None).unwrap();
     middle.turn();
-    assert_eq!((middle.asked(), top.states()), (1, vec![(id, Some(Progress::Done))]));
-    let below = middle.forwarder.talk.get().unwrap().downstream.register().unwrap();
-    let kept = &below[0].kept;
-    assert_eq!((uuid_text(&kept.id), kept.came_from.as_deref()), (asked.id, Some("upstream")));
+    low.turn();
+    middle.turn();
+    assert_eq!((middle.asked(), low.asked()), (1, 1), "each does its part");
+    assert_eq!(top.states(), [(id, Some(Progress::Done))], "of the other one nobody has heard there");
+    // now somebody vouches for it: its report is believed, and what is for it alone finds its way
+    let vouch = Vouch {
+        format: FORMAT,
+        kind: VOUCH.to_owned(),
+        by: id.to_string(),
+        edge: low.id.to_string(),
+        public_key: hex(&low.world.store.identity().edge.signing.public()),
+        label: "Low".to_owned(),
+        state: "approved".to_owned(),
+        successor: None,
+        site: None,
+    };
+    let word = Signed::of(&vouch, &middle.world.store.identity().edge.signing);
+    top.relay.vouch(low.id, Some(id), &word).unwrap();
+    middle.turn();
+    assert_eq!(top.state_of(low.id), Some(Progress::Done));
+    let own = signed(Action::Object, &low.id.to_string());
+    top.kept.keep(&own, None, None).unwrap();
+    assert_eq!(top.kept.fresh(id).unwrap(), 1, "the relay is told that something waits");
+    middle.turn();
+    low.turn();
+    middle.turn();
+    assert_eq!((middle.asked(), low.asked()), (1, 2), "what is for another edge is not the relay's to do");
+    let entry = top.kept.register().unwrap().into_iter().find(|entry| entry.kept.action == Action::Object).unwrap();
+    let states: Vec<_> = entry.edges.iter().map(|one| (one.edge, one.state)).collect();
+    assert_eq!((states, top.kept.fresh(id).unwrap()), (vec![(low.id, Some(Progress::Done))], 0));
+    let kept = &middle.below.register().unwrap()[0].kept;
+    assert_eq!(kept.came_from.as_deref(), Some("upstream"));
 }
