@@ -188,6 +188,8 @@ struct State {
     last: [Last; CARES.len()],
     marks: [Mark; 2],
     measure: Measure,
+    /// The ballast gave its room up, and has not been made again.
+    gave_way: bool,
 }
 
 /// Periodic care of one store.
@@ -206,7 +208,13 @@ impl Upkeep {
     pub fn new(store: Arc<Store>, plan: Plan, hooks: Hooks) -> Self {
         let first = Look { now: store.now(), uptime_ms: (hooks.uptime_ms)() };
         let guard = Guard::begin(plan.upkeep.start_quiet_minutes, first);
-        let state = State { guard, last: Default::default(), marks: Default::default(), measure: Measure::default() };
+        let state = State {
+            guard,
+            last: Default::default(),
+            marks: Default::default(),
+            measure: Measure::default(),
+            gave_way: false,
+        };
         let state = Mutex::new(state);
         Upkeep { store, plan: Arc::new(plan), hooks, state, turn: Mutex::new(()), largest_step: AtomicU64::new(0) }
     }
@@ -303,6 +311,14 @@ impl Upkeep {
 
     fn marks<T>(&self, work: impl FnOnce(&mut [Mark; 2]) -> T) -> T {
         work(&mut self.state().marks)
+    }
+
+    fn gave_way(&self, yes: bool) {
+        self.state().gave_way = yes;
+    }
+
+    fn has_given_way(&self) -> bool {
+        self.state().gave_way
     }
 
     fn measured(&self, measure: Measure) {

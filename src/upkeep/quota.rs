@@ -43,6 +43,8 @@ pub struct Measure {
     pub disk_free: u64,
     /// All of the file system, bytes.
     pub disk_total: u64,
+    /// Of what is free: what the ballast gave up for upkeep and decisions, and takes again once there is room, bytes.
+    pub reserved: u64,
 }
 
 impl Measure {
@@ -58,7 +60,7 @@ impl Measure {
 
     /// Is less than 2 % of the file system free? Somebody else may have filled it.
     pub fn disk_full(&self) -> bool {
-        u128::from(self.disk_free) * 50 < u128::from(self.disk_total)
+        u128::from(self.disk_free.saturating_sub(self.reserved)) * 50 < u128::from(self.disk_total)
     }
 
     /// What the doors obey, percent.
@@ -93,8 +95,9 @@ fn tend_ballast(round: &Round<'_>, failed: bool) {
     let tended = space::free_bytes(dir).and_then(|(free, total)| {
         match ballast::decide(free, total, ballast::length(dir), wanted, failed) {
             Act::Leave => Ok(()),
-            Act::Make => ballast::make(dir, wanted),
+            Act::Make => ballast::make(dir, wanted).inspect(|()| round.up.gave_way(false)),
             Act::Free => {
+                round.up.gave_way(wanted > 0);
                 log::warn!("the disk is full: the ballast of {wanted} bytes gives way, so that upkeep can go on");
                 ballast::free(dir)
             }
@@ -158,7 +161,8 @@ fn measure(round: &Round<'_>) -> Result<Measure> {
         }
     };
     let files = space::beside_bytes(store.data_dir())?.saturating_sub(ballast::length(store.data_dir()));
-    Ok(Measure { database, files, budget, disk_free, disk_total })
+    let reserved = if round.up.has_given_way() { round.up.plan().quota.ballast_bytes } else { 0 };
+    Ok(Measure { database, files, budget, disk_free, disk_total, reserved })
 }
 
 /// Notes how far everything is delivered, once the day has changed or more has been delivered since.
@@ -284,7 +288,14 @@ mod tests {
     use super::*;
 
     fn of(files: u64, disk_free: u64) -> Measure {
-        Measure { database: files / 2, files: files - files / 2, budget: 1_000, disk_free, disk_total: 10_000 }
+        Measure {
+            database: files / 2,
+            files: files - files / 2,
+            budget: 1_000,
+            disk_free,
+            disk_total: 10_000,
+            reserved: 0,
+        }
     }
 
     #[test]
@@ -300,6 +311,8 @@ mod tests {
         assert_eq!(of(100, 200).pressure(), 10);
         assert_eq!(of(100, 199).pressure(), REFUSE_ALL);
         assert_eq!(of(970, 199).pressure(), 97);
+        let after = |free| Measure { reserved: 1_000, ..of(100, free) }.pressure();
+        assert_eq!((after(1_199), after(1_200)), (REFUSE_ALL, 10), "what the ballast gave up is not for events");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::database::{Database, Seen};
 use crate::support::{in_ci, say, skipped, until};
 
 /// Root in a run that must leave nothing out is no reason to skip: then mounting has to be allowed there.
-fn must_mount() {
+pub fn must_mount() {
     assert!(!(in_ci() && rustix::process::geteuid().is_root()), "no tmpfs can be mounted here, although this is root");
 }
 
@@ -28,18 +28,18 @@ const BALLAST_BYTES: usize = 5 << 20;
 const POSTS_MAX: usize = 400;
 
 /// A small disk in memory.
-struct Disk(PathBuf);
+pub struct Disk(pub PathBuf);
 
 impl Disk {
     /// `None` where this process may not mount.
-    fn mount(at: &Path) -> Option<Disk> {
+    pub fn mount(at: &Path, size: &str) -> Option<Disk> {
         std::fs::create_dir_all(at).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "wayside-fault"]).arg(at).output().ok()?;
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", size, "wayside-fault"]).arg(at).output().ok()?;
         mount.status.success().then(|| Disk(at.to_owned()))
     }
 
     /// Takes all that is free.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut file = File::options().create(true).append(true).open(self.0.join("filler")).unwrap();
         for step in [4_096, 1] {
             while file.write_all(&vec![7; step]).is_ok() {}
@@ -61,7 +61,7 @@ impl Drop for Disk {
 #[test]
 fn a_full_disk_refuses_loses_nothing_and_passes_by_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Disk::mount(&folder.path().join("disk")) else {
+    let Some(disk) = Disk::mount(&folder.path().join("disk"), DISK) else {
         must_mount();
         return skipped(
             "a_full_disk_refuses_loses_nothing_and_passes_by_itself",
@@ -105,7 +105,7 @@ fn a_full_disk_refuses_loses_nothing_and_passes_by_itself() {
 #[test]
 fn a_daemon_killed_on_a_full_disk_comes_back_with_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Disk::mount(&folder.path().join("disk")) else {
+    let Some(disk) = Disk::mount(&folder.path().join("disk"), DISK) else {
         must_mount();
         return skipped(
             "a_daemon_killed_on_a_full_disk_comes_back_with_everything",

@@ -7,6 +7,7 @@
 //! | `spool`       | SIGKILL within a backlog of spool files                      |
 //! | `import`      | SIGKILL within `wayside import`                              |
 //! | `disk`        | a full disk                                                  |
+//! | `room`        | a full disk with a ballast, and a backlog that is taken      |
 //! | `descriptors` | no file descriptor left                                      |
 //! | `slow`        | thousands of silent clients, and slow ones                   |
 //! | `link`        | a network link cut, silent, or leading to nobody             |
@@ -29,6 +30,7 @@ mod import;
 mod kill;
 mod link;
 mod load;
+mod room;
 mod slow;
 mod spool;
 mod support;
