@@ -79,8 +79,11 @@ fn told(found: &Reconciled) -> Vec<String> {
         lines.push(format!("{n} rows were removed before they were delivered ({name})"));
     }
     for row in &found.rows {
+        let epoch: String = row.epoch.chars().take(8).collect();
+        for (why, n) in &row.refused {
+            lines.push(format!("{n} lines of {epoch}/{} were refused there for good ({why})", row.lane));
+        }
         for (reason, n) in &row.holes_now {
-            let epoch: String = row.epoch.chars().take(8).collect();
             lines.push(format!("{n} lines of {epoch}/{} that are there are holes here by now ({reason})", row.lane));
         }
     }

@@ -11,7 +11,7 @@ use crate::domain::event::Lane;
 use crate::forward::target::Target;
 use crate::store::epochs::EpochRow;
 use crate::store::lines::Stretch;
-use crate::store::{ReadTx, Reading, attempts, batches, cursors, epochs, holes, lines, tallies};
+use crate::store::{ReadTx, Reading, attempts, batches, cursors, epochs, holes, lines, refused, tallies};
 
 /// How a lane compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,6 +59,8 @@ pub struct Row {
     pub coming_received: Option<(String, String)>,
     /// Batches of ours up to there that are kept no more; their lines are in no sum.
     pub forgotten_batches: i64,
+    /// Lines the receiver will never take, by why, in what was sealed: each is a hole for it alone.
+    pub refused: Vec<(String, i64)>,
     /// Lines that are holes by now, by reason, in what is there.
     pub holes_now: Vec<(String, i64)>,
 }
@@ -157,6 +159,10 @@ fn row(tx: &ReadTx<'_>, target: &str, epoch: &EpochRow, lane: Lane, theirs: Opti
         coming_lines: coming.map_or(0, |(lines, ..)| lines),
         coming_received: coming.map(|(_, from, to)| (from.rfc3339(), to.rfc3339())),
         forgotten_batches: common - kept,
+        refused: match batches::kept(tx, epoch.id, lane, sealed_no)?.1 {
+            Some(ends) => refused::by_reason(tx, target, lane, ends)?,
+            None => Vec::new(),
+        },
         holes_now: match ends {
             Some((first, last)) => holes::by_reason(tx, lane, first, last)?,
             None => Vec::new(),

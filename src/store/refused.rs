@@ -51,6 +51,18 @@ pub fn count(tx: &ReadTx<'_>, target: &str, lane: Lane) -> Result<i64> {
         .map_err(|e| open::error("counting what a target refused", e))
 }
 
+/// How many lines a target refused of a lane between two numbers, both included, by why.
+pub fn by_reason(tx: &ReadTx<'_>, target: &str, lane: Lane, (first, last): (Seq, Seq)) -> Result<Vec<(String, i64)>> {
+    tx.conn()
+        .prepare_cached(
+            "SELECT why, count(*) FROM refused WHERE target = ?1 AND lane = ?2 AND seq BETWEEN ?3 AND ?4 GROUP BY why ORDER BY why",
+        )
+        .and_then(|mut s| {
+            s.query_map((target, lane.code(), first, last), |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
+        })
+        .map_err(|e| open::error("counting what a target refused", e))
+}
+
 /// How many lines each target refused.
 pub fn totals(tx: &ReadTx<'_>) -> Result<Vec<(String, i64)>> {
     tx.conn()
@@ -101,6 +113,11 @@ mod tests {
         assert_eq!(news.unwrap(), 3, "a line is refused once");
         let of = |target: &str| store.read(|tx| between(tx, target, Lane::Pages, (Seq(3), Seq(8)))).unwrap();
         assert_eq!((of("a"), of("b"), of("c")), (vec![Seq(3), Seq(5)], vec![Seq(3)], vec![]));
+        store.pen().call(|tx| insert(tx, "a", Lane::Pages, Seq(4), Why::TooLarge)).unwrap();
+        let why = |last| store.read(|tx| by_reason(tx, "a", Lane::Pages, (Seq(3), Seq(last)))).unwrap();
+        assert_eq!((why(3), why(9).len()), (vec![("bad_rows".to_owned(), 1)], 2));
+        assert_eq!(why(9), [("bad_rows".to_owned(), 3), ("too_large".to_owned(), 1)]);
+        store.pen().call(|tx| delete_between(tx, Lane::Pages, (Seq(4), Seq(4)), 1)).unwrap();
         assert_eq!(store.read(totals).unwrap(), [("a".to_owned(), 3), ("b".to_owned(), 1)]);
         let gone = store.pen().call(|tx| delete_between(tx, Lane::Pages, (Seq(3), Seq(8)), 2)).unwrap();
         assert_eq!(gone, 2, "no more at once than allowed");

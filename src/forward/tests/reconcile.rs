@@ -15,7 +15,8 @@ use crate::forward::options::{ForwardOptions, Recipient};
 use crate::forward::reconcile::{self, Reconciled, Row, State};
 use crate::forward::target::{Landed, Parcel, Put, Setback, Target};
 use crate::forward::{Forwarder, reconcile_beside};
-use crate::store::{Reading, batches};
+use crate::store::refused::Why;
+use crate::store::{Reading, batches, refused};
 
 /// A receiver that takes everything, and says of the pages lane what it is told to.
 #[derive(Clone, Default)]
@@ -72,6 +73,17 @@ fn every_line_that_was_sealed_is_there_a_hole_or_still_to_come() {
     assert_eq!((row.state, row.sealed_no, row.there_no, row.sealed_lines), (State::Same, 3, 3, 6));
     assert_eq!((row.there_lines, row.coming_lines, row.forgotten_batches), (6, 0, 0));
     assert_eq!(row.holes_now, [("withdrawn".to_owned(), 1)]);
+    assert_eq!(row.refused, []);
+    let refused = |target: &'static str, seq, why| {
+        world.store.pen().call(move |tx| refused::insert(tx, target, Lane::Pages, seq, why)).unwrap();
+    };
+    refused("centre", rows[2], Why::BadRows);
+    refused("centre", rows[3], Why::BadRows);
+    refused("centre", rows[5], Why::TooLarge);
+    refused("elsewhere", rows[4], Why::TooLarge);
+    let told = [("bad_rows".to_owned(), 2), ("too_large".to_owned(), 1)];
+    assert_eq!(pages(&at(3, digest(3))).refused, told, "what this receiver will never take, by why");
+    assert_eq!(pages(&at(1, digest(1))).refused, told, "also of what is still to come");
     assert!(!whole.is_wrong() && !whole.is_whole(), "a row waits to be sealed");
     assert_eq!(whole.unsealed.iter().find(|(lane, _)| *lane == "pages").unwrap().1, 1);
     let lost = at(1, digest(1));
