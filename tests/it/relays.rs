@@ -160,7 +160,7 @@ fn two_copies_of_one_disk_are_told_apart_at_the_relay_and_both_go_on_once_one_ha
     let (_, token) = make(&centre, "warehouse job", "sync");
     let job = Puller::new(centre.address, &token);
     job.pulls(&["--cursor", "warehouse"]);
-    let found = by_id(&job.lines(".ndjson.gz"));
+    let found = by_id(&job);
     assert!(found.values().all(|rows| rows.len() == 1), "each once: {found:?}");
     let origins: BTreeSet<_> = found.values().flatten().collect();
     assert_eq!((found.len(), origins.len()), (7, 7), "and each under an origin of its own");
