@@ -5,13 +5,22 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 mod corpus;
 mod cpu;
 mod drain;
+#[path = "../ingest/load.rs"]
+#[allow(dead_code)] // the other bench uses the rest
+mod load;
+#[path = "../ingest/make.rs"]
+#[allow(dead_code)]
+mod make;
+mod mixed;
 #[path = "../ingest/server.rs"]
 #[allow(dead_code)] // the other bench uses the rest
 mod server;
+mod sink;
 mod steps;
 
 use corpus::Corpus;
@@ -94,9 +103,12 @@ fn run() -> Result<()> {
 /// Everything about one backlog.
 fn backlog(arguments: &Arguments, corpus: &Corpus, work: &Path, rows: usize) -> Result<()> {
     let quiet = work.join("quiet.toml");
-    fs::write(&quiet, "log = \"warn\"\n[ingest.spool]\nenabled = false\n[forward]\nenabled = false\n")?;
+    fs::write(
+        &quiet,
+        "log = \"warn\"\n[ingest.spool]\nenabled = false\n[forward]\nenabled = false\n".to_owned() + SITE,
+    )?;
     let draining = work.join("draining.toml");
-    fs::write(&draining, configuration(arguments.level))?;
+    fs::write(&draining, configuration(arguments.level, OUTBOX))?;
     let base = work.join(format!("rows-{rows}"));
     if !base.exists() {
         eprintln!("importing {rows} rows ...");
@@ -113,24 +125,55 @@ fn backlog(arguments: &Arguments, corpus: &Corpus, work: &Path, rows: usize) -> 
         fs::remove_dir_all(&data_dir)?;
     }
     if arguments.wants("drain") {
-        copy(&base, &data_dir)?;
-        let d = drain::run(&arguments.program, &draining, &data_dir, "outbox")?;
-        #[allow(clippy::cast_precision_loss)]
-        let lines = d.lines as f64;
-        println!(
-            "{rows} rows: {} lines drained in {:.1} s, {:.0}/s, peak {:.1} MiB, at the end {:.1} MiB",
-            d.lines,
-            d.seconds,
-            lines / d.seconds,
-            d.peak_kib as f64 / 1024.0,
-            d.end_kib as f64 / 1024.0
-        );
-        for (name, ns) in d.threads.iter().filter(|(_, ns)| **ns > 10_000_000) {
-            println!("    {name:<16} {:>7.2} us/line", *ns as f64 / 1e3 / lines);
+        drained(arguments, (&base, &draining), work, "outbox", rows)?;
+    }
+    if arguments.wants("push") {
+        let sink = sink::Sink::start()?;
+        let pushing = work.join("pushing.toml");
+        let target = format!("name = \"sink\"\nkind = \"http\"\nurl = \"http://{}\"\nplain = true\n", sink.address);
+        fs::write(&pushing, configuration(arguments.level, &target))?;
+        let lines = drained(arguments, (&base, &pushing), work, "sink", rows)?;
+        let (batches, bytes) = (sink.batches.load(Ordering::Relaxed), sink.bytes.load(Ordering::Relaxed));
+        println!("    to a receiver over HTTP: {batches} batches, {:.1} bytes a line", bytes as f64 / lines);
+    }
+    if arguments.wants("mixed") {
+        for (config, what) in [(&quiet, "nothing drains"), (&draining, "the backlog drains")] {
+            copy(&base, &data_dir)?;
+            let ms = mixed::latencies(&arguments.program, config, &data_dir, 10)?;
+            println!("{rows} rows, {what}: 500 single events a second, p50 / p99 / p99.9 {ms:.1?} ms");
+            fs::remove_dir_all(&data_dir)?;
         }
-        fs::remove_dir_all(&data_dir)?;
     }
     Ok(())
+}
+
+/// Drains a copy of a backlog to a target; how many lines that were.
+fn drained(
+    arguments: &Arguments,
+    (base, config): (&Path, &Path),
+    work: &Path,
+    target: &str,
+    rows: usize,
+) -> Result<f64> {
+    let data_dir = work.join("data");
+    copy(base, &data_dir)?;
+    let d = drain::run(&arguments.program, config, &data_dir, target)?;
+    let lines = d.lines as f64;
+    println!(
+        "{rows} rows: {} lines drained to {target} in {:.1} s, {:.0}/s, peak {:.1} MiB, at the end {:.1} MiB",
+        d.lines,
+        d.seconds,
+        lines / d.seconds,
+        d.peak_kib as f64 / 1024.0,
+        d.end_kib as f64 / 1024.0
+    );
+    let all: u64 = d.threads.values().sum();
+    for (name, ns) in d.threads.iter().filter(|(_, ns)| **ns > 10_000_000) {
+        println!("    {name:<16} {:>7.2} us/line", *ns as f64 / 1e3 / lines);
+    }
+    println!("    {:<16} {:>7.2} us/line", "all", all as f64 / 1e3 / lines);
+    fs::remove_dir_all(&data_dir)?;
+    Ok(lines)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -139,10 +182,14 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     if status.success() { Ok(()) } else { Err(format!("copying ended with {status}").into()) }
 }
 
-fn configuration(level: u32) -> String {
+const OUTBOX: &str = "name = \"outbox\"\nkind = \"dir\"\npath = \"outbox\"\nkeep_bytes = 20000000000\n";
+const SITE: &str = "[[site]]\nid = \"shop\"\n[[site.purposes]]\nname = \"measure\"\nbasis = \"legitimate_interest\"\n\
+                    assessment = \"a benchmark\"\n";
+
+fn configuration(level: u32, target: &str) -> String {
     format!(
-        "log = \"warn\"\n[ingest.spool]\nenabled = false\n[forward]\nseal_after_seconds = 1\ngzip_level = {level}\n\
-         [[target]]\nname = \"outbox\"\nkind = \"dir\"\npath = \"outbox\"\nkeep_bytes = 20000000000\n"
+        "log = \"warn\"\n[ingest.spool]\nenabled = false\n[forward]\nseal_after_seconds = 1\ngzip_level = {level}\n{SITE}\
+         [[target]]\n{target}"
     )
 }
 
