@@ -241,11 +241,11 @@ fn give(args: &Give, context: &mut Context) -> Result<u8> {
 
 /// Hands the directives on a stick to the collector, and leaves its reports there; in words, nothing where there are none.
 pub(in crate::cli) fn take(desk: &mut dyn Desk, stop: &Stop<()>, dir: &Path) -> Result<Vec<String>> {
-    if !dir.join(stick::FOLDER).is_dir() {
-        return Ok(Vec::new());
-    }
     let about = desk::ask(desk, stop, "GET", "/v1/carry", &Value::Null)?;
     let edge = about["edge"].as_str().unwrap_or_default().to_owned();
+    if !dir.join(stick::FOLDER).is_dir() {
+        return directives::leave(desk, stop, dir, &edge);
+    }
     let directives = stick::directives(dir, &edge)?;
     let told = desk::ask(desk, stop, "POST", "/v1/directives", &json!({"directives": directives}))?;
     let reports: Vec<Signed> = serde_json::from_value(told["reports"].clone()).unwrap_or_default();
@@ -254,6 +254,7 @@ pub(in crate::cli) fn take(desk: &mut dyn Desk, stop: &Stop<()>, dir: &Path) -> 
     lines.extend(refused.map(|what| format!("not believed: {what}")));
     lines.extend(told["kept"].as_u64().filter(|kept| *kept > 0).map(|kept| format!("kept for edges below: {kept}")));
     lines.extend(directives::bring(desk, stop, dir, &edge)?);
+    lines.extend(directives::leave(desk, stop, dir, &edge)?);
     if !reports.is_empty() {
         stick::leave(dir, &edge, reports)?;
     }

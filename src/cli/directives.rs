@@ -1,7 +1,7 @@
 //! At a relay: the register of directives for the edges below, and what sticks bring of their reports.
 //! Must never judge a report: the collector does. Invariant: an edge that has not answered stands in the list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::mpsc::Receiver as Stop;
 
@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 
 use crate::base::age::Identity;
 use crate::base::error::{Kind, Result, io};
+use crate::base::id::EdgeId;
 use crate::cli::directive::{Known, merged};
 use crate::cli::output::shown;
 use crate::cli::table::Table;
 use crate::cli::{Context, Desk, desk};
-use crate::domain::directive::{REPORT, Report};
+use crate::domain::directive::{Handed, REPORT, Report};
 use crate::domain::signed::Signed;
+use crate::forward::carry::FOLDER;
+use crate::forward::carry::stick::names;
 use crate::forward::directives::stick;
 
 const PATH: &str = "/v1/directives";
@@ -104,4 +107,33 @@ pub(in crate::cli) fn bring(desk: &mut dyn Desk, stop: &Stop<()>, dir: &Path, ow
         }
     }
     Ok(if taken == 0 { Vec::new() } else { vec![format!("reports of edges below: {taken} taken in")] })
+}
+
+/// Where this machine is a relay: leaves on a stick what waits for the edges whose batches or reports lie there, so that those that
+/// no line reaches get it with the stick's next journey; in words, nothing where it is no relay.
+pub(in crate::cli) fn leave(desk: &mut dyn Desk, stop: &Stop<()>, dir: &Path, own: &str) -> Result<Vec<String>> {
+    let mut edges: BTreeSet<String> = stick::reports(dir)?.into_iter().map(|(edge, _)| edge).collect();
+    edges.extend(names(&dir.join(FOLDER))?);
+    let mut left = 0;
+    for edge in edges.iter().filter(|edge| *edge != own && EdgeId::parse(edge).is_ok()) {
+        let mut after = 0;
+        loop {
+            let page = match desk::ask(desk, stop, "GET", &format!("{PATH}/{edge}?after={after}"), &Value::Null) {
+                Ok(page) => page,
+                // no relay, or an edge that is not admitted here
+                Err(error) if matches!(error.kind, Kind::NotFound | Kind::Denied) => break,
+                Err(error) => return Err(error),
+            };
+            let page: Handed = serde_json::from_value(page).unwrap_or_default();
+            for directive in page.directives {
+                stick::add(dir, edge, directive)?;
+                left += 1;
+            }
+            if !page.more || page.next <= after {
+                break;
+            }
+            after = page.next;
+        }
+    }
+    Ok(if left == 0 { Vec::new() } else { vec![format!("directives for edges below left on the stick: {left}")] })
 }

@@ -200,6 +200,40 @@ fn a_request_at_the_top_goes_through_a_relay_to_the_edge_below_it_and_its_copy_c
     assert!(merged["edges"][own]["copy"].to_string().contains("shop.example/shoes"), "{merged}");
 }
 
+#[test]
+fn an_edge_that_no_line_reaches_gets_what_the_centre_asks_with_the_stick_and_answers_with_it() {
+    let centre = Centre::new();
+    let encrypt = printed(&["carry", "key", "--file", centre.keys.path().join("reply.key").to_str().unwrap()]);
+    let encrypt = encrypt.lines().find(|line| line.starts_with("encrypt_to")).unwrap().to_owned();
+    let target = format!("[[target]]\nname = \"centre\"\nkind = \"carry\"\n{encrypt}\n");
+    let far = Daemon::with(&format!("{}{target}", centre.believed));
+    let visitor = visit(&far);
+    let own = far.value("SELECT edge FROM epochs").as_str().unwrap().to_owned();
+    let stick = tempfile::tempdir().unwrap();
+    let run = |daemon: &Daemon, words: &[&str]| {
+        let data = daemon.home.data();
+        let config = data.with_file_name("wayside.toml");
+        let here = ["--data-dir", data.to_str().unwrap(), "--config", config.to_str().unwrap()];
+        printed(&[&here[..], words].concat())
+    };
+    let at = stick.path().to_str().unwrap();
+    let key = centre.keys.path().join("reply.key").display().to_string();
+    run(&far, &["carry", "out", at]);
+    run(&centre.relay, &["carry", "in", at, "--key", &key, "--admit", &own]);
+    let words = ["subject", "open", "access", "--visitor", &visitor, "--verified", "letter", "--json"];
+    let id = word(&wayside(&centre.relay, &words), "id");
+    let told = run(&centre.relay, &["carry", "in", at, "--key", &key]);
+    assert!(told.contains("directives for edges below left on the stick: 1"), "{told}");
+    assert!(run(&far, &["carry", "in", at]).contains("directives: 1 new"));
+    let told = run(&centre.relay, &["carry", "in", at, "--key", &key]);
+    assert!(told.contains("reports of edges below: 1 taken in"), "{told}");
+    assert!(!told.contains("left on the stick: 1"), "nothing waits any more: {told}");
+    let file = centre.keys.path().join("copy.json");
+    run(&centre.relay, &["subject", "export", &id, "--output", file.to_str().unwrap()]);
+    let merged: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(merged["edges"][own]["copy"].to_string().contains("shop.example/shoes"), "{merged}");
+}
+
 /// Copies a data directory as a disk is copied.
 fn copy_of(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
