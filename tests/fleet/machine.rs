@@ -104,8 +104,8 @@ impl Machine {
     /// A machine that takes batches of others, lets a job pull them, and passes them on; `look` sees what leaves.
     pub fn relay(name: &str, to: Arc<dyn Receiver>, look: Look) -> Machine {
         Machine::with(name, (to, look), Arc::default(), |config| {
-            config.relay =
-                RelayOptions { enabled: true, onward: vec!["upstream".to_owned()], ..RelayOptions::default() };
+            let onward = vec!["upstream".to_owned()];
+            config.relay = RelayOptions { enabled: true, onward, keep_days: 0, ..RelayOptions::default() };
             let pull =
                 TargetOptions { name: "warehouse".to_owned(), kind: TargetKind::Pull, ..TargetOptions::default() };
             config.targets = vec![pull];

@@ -220,8 +220,8 @@ impl Receiver for Relay {
         Ok(Some(told.watermarks))
     }
 
-    /// As over the network: a receiver is not asked for single batches.
-    fn digest_of(&self, _key: Key) -> Result<Option<String>> {
-        Ok(None)
+    fn digest_of(&self, key: Key) -> Result<Option<String>> {
+        let found = self.app().relay.digest(key, Some(key.edge))?;
+        Ok(found.map(|digest| wayside::base::text::hex(&digest)))
     }
 }

@@ -1,10 +1,11 @@
 //! A fleet behind a relay: edges put to it, it passes on, a job pulls from it; every hop loses, doubles and delays, every
-//! machine stops anywhere. In half of the runs the relay's disk is put back, in the others edges' disks are put back, copied
-//! and restored. What holds at the end is asked of the final receiver and of the job's folder.
+//! machine stops anywhere. In a third of the runs the relay's disk is put back, in a third edges' disks and backups are, in a
+//! third edges' disks are put back and copied. What holds at the end is asked of the final receiver and of the job's folder.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use wayside::base::time::{HOUR_MS, MINUTE_MS};
+use wayside::base::time::{Clock, HOUR_MS, MINUTE_MS};
 
 use crate::machine::Machine;
 use crate::puller::{Gap, Puller};
@@ -21,8 +22,15 @@ pub struct Relayed {
     puller: Puller,
     dice: Dice,
     events: u64,
-    /// The relay's disk is put back in this run; edges' disks otherwise.
-    relay_comes_back: bool,
+    back: Back,
+}
+
+/// Which disks are put back, or copied, in one run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Back {
+    Relay,
+    Backups,
+    Copies,
 }
 
 impl Relayed {
@@ -33,8 +41,8 @@ impl Relayed {
         let machines: Vec<Machine> = (0..EDGES).map(|i| Machine::new(&format!("edge{i}"), Arc::clone(&to))).collect();
         machines.iter().for_each(|edge| relay.admit(edge));
         let (puller, mut dice) = (Puller::from(&relay), Dice(seed));
-        let relay_comes_back = dice.roll(2) == 0;
-        Relayed { done, machines, relay, upstream, puller, dice, events: 0, relay_comes_back }
+        let back = *dice.pick(&[Back::Relay, Back::Backups, Back::Copies]);
+        Relayed { done, machines, relay, upstream, puller, dice, events: 0, back }
     }
 
     fn tell(&self, what: String) {
@@ -85,7 +93,7 @@ impl Relayed {
             97 => self.machines[at].clock.advance(25 * MINUTE_MS),
             98 => self.machines[at].clock.advance(-2 * HOUR_MS),
             99 => self.relay.machine().clock.advance(if self.dice.roll(2) == 0 { -HOUR_MS } else { HOUR_MS }),
-            100 => drop(self.relay.app().relay.sweep().unwrap()),
+            100 => self.look_after(counts),
             101 => self.relay.machine().reopen(),
             102 => self.machines[at].reopen(),
             _ => self.disk(at, roll, counts),
@@ -119,11 +127,24 @@ impl Relayed {
         if machine.resume_after_crash() {
             up(&counts.crashes);
         }
+        drop(machine);
+        if self.dice.roll(3) == 0 {
+            self.look_after(counts);
+        }
+    }
+
+    /// The relay gives holes to what lies there, and lets go what everybody has.
+    fn look_after(&self, counts: &Counts) {
+        self.tell("relay: looks after what lies there".to_owned());
+        let (relay, now) = (Arc::clone(&self.relay.app().relay), self.relay.machine().clock.now());
+        relay.sweep().unwrap();
+        let gone = relay.release(now).unwrap();
+        counts.released.fetch_add(u64::try_from(gone).unwrap(), Ordering::Relaxed);
     }
 
     /// Something becomes of a disk.
     fn disk(&mut self, at: usize, roll: u64, counts: &Counts) {
-        let relay_comes_back = self.relay_comes_back;
+        let back = self.back;
         let (count, made) = (self.machines.len(), format!("edge{}", self.machines.len()));
         let machine = &mut self.machines[at];
         let what = match roll {
@@ -137,31 +158,31 @@ impl Relayed {
                 up(&counts.crashes);
                 "relay: stops at once".to_owned()
             }
-            105..=110 if relay_comes_back => {
+            105..=110 if back == Back::Relay => {
                 self.relay.take_snapshot();
                 "relay: a snapshot".to_owned()
             }
-            111.. if relay_comes_back && self.relay.put_back() => {
+            111.. if back == Back::Relay && self.relay.put_back() => {
                 up(&counts.put_back);
                 "relay: its disk is put back".to_owned()
             }
-            105..=107 if !relay_comes_back => {
+            105..=107 if back == Back::Backups => {
                 machine.back_up();
                 format!("edge{at}: a backup")
             }
-            108..=110 if !relay_comes_back && machine.restore() => {
+            108..=110 if back == Back::Backups && machine.restore() => {
                 up(&counts.restores);
                 format!("edge{at}: a backup is put back")
             }
-            111..=113 if !relay_comes_back => {
+            111..=113 if back != Back::Relay => {
                 machine.take_snapshot();
                 format!("edge{at}: a snapshot")
             }
-            114..=116 if !relay_comes_back && machine.put_back() => {
+            114..=116 if back != Back::Relay && machine.put_back() => {
                 up(&counts.put_back);
                 format!("edge{at}: the disk is put back")
             }
-            117.. if !relay_comes_back && count < MACHINES_MAX => {
+            117.. if back == Back::Copies && count < MACHINES_MAX => {
                 let copy = machine.cloned(&made, self.relay.clone());
                 self.machines.push(copy);
                 up(&counts.copies);
@@ -201,6 +222,9 @@ impl Relayed {
 }
 
 impl Run for Relayed {
+    const FLEETS: u64 = 40;
+    const RELEASES: bool = true;
+
     fn run(seed: u64, counts: &Counts, done: &Arc<Mutex<Vec<String>>>) {
         let mut fleet = Relayed::new(seed, Arc::clone(done));
         for _ in 0..STEPS {
