@@ -11,7 +11,7 @@ use crate::domain::delivery::SignedAck;
 use crate::domain::event::Lane;
 use crate::domain::signed::Signed;
 use crate::forward::carry::file::{FileWriter, Head};
-use crate::forward::carry::stick::{Index, IndexedBatch, IndexedFile, Place, Sink};
+use crate::forward::carry::stick::{Index, IndexedBatch, IndexedFile, Place, Sink, alone};
 use crate::forward::carry::{Carried, ENCRYPTED, PLAIN};
 use crate::forward::target::Key;
 
@@ -115,6 +115,7 @@ pub struct Outcome {
 /// is full; those of `edge`.
 pub fn carry_out(edge: &mut dyn Edge, stick: &Path, order: Order<'_>, told: &mut dyn FnMut(u64)) -> Result<Outcome> {
     let place = Place::of(stick, &edge.edge(), order.target)?;
+    let _alone = alone(stick)?;
     let mut outcome = Outcome::default();
     let (acks, strange) = place.acks()?;
     if !acks.is_empty() {

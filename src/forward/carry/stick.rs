@@ -2,7 +2,7 @@
 //! Must never make the stick itself: a folder that is not there is a stick that is not mounted. Invariant: whatever has its own
 //! name was on the disk before it got it; what an interruption leaves ends in `.part`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -121,6 +121,22 @@ pub fn there(stick: &Path) -> Result<()> {
     Err(Error::not_found(format!("{} is no folder", stick.display()))
         .code("no_stick")
         .remedy("mount the stick, and name the folder it is mounted at"))
+}
+
+/// Keeps every other program of this machine from the stick until it is dropped. The folder itself is locked: nothing is left
+/// behind. Errors: `NotFound` with code `no_stick`, `Busy` with code `stick_in_use`.
+pub fn alone(stick: &Path) -> Result<File> {
+    there(stick)?;
+    let folder = File::open(stick).map_err(|e| io(format_args!("opening {}", stick.display()), e))?;
+    match folder.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::busy(format!("another wayside works on the stick {}", stick.display()))
+                .code("stick_in_use")
+                .remedy("wait until it has ended"))
+        }
+        // a file system that knows no locks
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
+    }
 }
 
 impl Place {

@@ -12,7 +12,7 @@ use crate::base::text::unhex;
 use crate::domain::delivery::SignedAck;
 use crate::domain::event::Lane;
 use crate::forward::carry::file::FileReader;
-use crate::forward::carry::stick::{Index, IndexedFile, PART, Place, names, there};
+use crate::forward::carry::stick::{Index, IndexedFile, PART, Place, alone, names};
 use crate::forward::carry::{Carried, FOLDER};
 
 /// How a batch was taken.
@@ -76,7 +76,7 @@ pub fn carry_in(
     own: Option<EdgeId>,
     told: &mut dyn FnMut(u64),
 ) -> Result<Report> {
-    there(stick)?;
+    let _alone = alone(stick)?;
     let mut taking = Taking { receiver, identities, told, looked: 0, report: Report::default() };
     let mut places = 0;
     for edge in names(&stick.join(FOLDER))? {

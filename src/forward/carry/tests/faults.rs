@@ -15,7 +15,7 @@ use crate::domain::signed::Signed;
 use crate::forward::carry::Carried;
 use crate::forward::carry::dir::{Folder, signing};
 use crate::forward::carry::key_of;
-use crate::forward::carry::stick::{INDEX, Index, Place};
+use crate::forward::carry::stick::{INDEX, Index, Place, alone};
 use crate::forward::carry::take::{Receiver, carry_in};
 use crate::forward::carry::tests::support::{Branch, Centre, TARGET, files, prints};
 use crate::forward::tests::support::START;
@@ -312,6 +312,22 @@ impl Drop for Unmount<'_> {
     fn drop(&mut self) {
         let _done = Command::new("umount").arg(self.0).status();
     }
+}
+
+#[test]
+fn two_at_one_stick_exclude_each_other() {
+    let centre = Centre::new();
+    let (branch, stick) = (branch(&centre), tempfile::tempdir().unwrap());
+    let first = alone(stick.path()).unwrap();
+    assert_eq!(alone(stick.path()).unwrap_err().code, "stick_in_use");
+    assert_eq!(branch.out_with(stick.path(), None, &mut |_| Ok(())).unwrap_err().code, "stick_in_use");
+    let clock = crate::base::time::ManualClock::at(START);
+    let mut folder = Folder::new(centre.dir.path(), None, Vec::new(), &clock);
+    let taken = carry_in(&mut folder, stick.path(), &[], None, &mut |_| ());
+    assert_eq!(taken.unwrap_err().code, "stick_in_use");
+    drop(first);
+    branch.out(stick.path());
+    assert!(alone(stick.path()).is_ok(), "and gives it free");
 }
 
 #[test]
