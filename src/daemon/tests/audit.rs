@@ -34,7 +34,6 @@ const PULLED: &str = "what a job takes by itself; an attempt for each cursor and
 const OTHERS: &str = "an edge's own act; the row of what was received says what came, and when";
 const STICK: &str =
     "the collector's half of a stick; an attempt for each batch says what left, a signature what arrived";
-const CENTRE: &str = "each directive is a request in the register, with the centre's signature";
 const ROUTINE: &str = "what the collector does by itself, sooner";
 
 /// Every route.
@@ -69,7 +68,7 @@ const ALL: [(&str, Leaves); 75] = [
     ("POST /v1/edges/rename", Word("edge_renamed")),
     ("POST /v1/edges/resolve", Elsewhere("edge_resolved")),
     ("GET /v1/completeness", Nothing(NOBODY)),
-    ("POST /v1/directives", Nothing(CENTRE)),
+    ("POST /v1/directives", Elsewhere("directive_kept")),
     ("GET /v1/directives", Nothing(NOBODY)),
     ("GET /v1/directives/{edge}", Nothing(OTHERS)),
     ("POST /v1/directives/{edge}/reports", Nothing(OTHERS)),

@@ -15,7 +15,7 @@ use crate::forward::relay::Relay;
 use crate::forward::target::Target;
 use crate::store::edge_answers::EdgeAnswer;
 use crate::store::kept_directives::Kept;
-use crate::store::{ReadTx, Store, WriteTx, edge_answers, kept_directives, known_edges, vouches};
+use crate::store::{ReadTx, Store, WriteTx, audit, edge_answers, kept_directives, known_edges, vouches};
 
 /// Directives of one answer at the most.
 const PAGE: usize = 100;
@@ -131,7 +131,10 @@ impl Downstream {
             let statement = Some(cell::seal(&at_rest, place(no), &text));
             let (came_from, kept) = (from.clone(), tx.now());
             let row = Kept { no, id, action, edge, statement, came_from, request_id, kept, due };
-            kept_directives::insert(tx, &row).map(|()| true)
+            kept_directives::insert(tx, &row)?;
+            let who = from.as_deref().map_or_else(|| "centre".to_owned(), |target| format!("upstream {target}"));
+            audit::insert(tx, &who, "directive_kept", Some(&uuid_text(&id)), Some(action.word()))?;
+            Ok(true)
         })
     }
 
@@ -167,8 +170,14 @@ impl Downstream {
             }
             let said = self.store.read(|tx| edge_answers::get(tx, kept.no, meant))?.and_then(|answer| answer.state);
             if is_wanted(kept.action, said) {
-                out.directives.push(self.opened(&kept)?);
-                handed.push((kept.no, meant));
+                match self.opened(&kept) {
+                    Ok(signed) => {
+                        out.directives.push(signed);
+                        handed.push((kept.no, meant));
+                    }
+                    // sealed under another secret: the database came from another machine; the others go out
+                    Err(error) => log::error!("directive {} is not handed down: {error}", uuid_text(&kept.id)),
+                }
             }
         }
         let begun = self.store.read(|tx| edge_answers::begun(tx, edge, SHOWN_MAX))?;

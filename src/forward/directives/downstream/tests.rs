@@ -179,6 +179,9 @@ fn a_directive_reaches_the_edge_that_is_meant_once_and_its_report_comes_back() {
     }
     assert_eq!((one.asked(), two.asked()), (1, 0));
     assert_eq!(hub.states(), [(one.id, Some(Progress::Done))]);
+    let rows = hub.world.store.read(|tx| audit::list(tx, None, 10)).unwrap();
+    let told: Vec<_> = rows.iter().filter(|row| row.what == "directive_kept").map(|row| row.note.as_deref()).collect();
+    assert_eq!(told, [Some("erase")], "the audit tells of it, and names nobody");
     assert_eq!(hub.kept.fresh(one.id).unwrap(), 0);
 }
 
@@ -318,6 +321,21 @@ fn whom_a_directive_names_lies_sealed_and_goes_once_all_have_answered() {
     hub.kept.keep(&silent, None, None).unwrap();
     hub.kept.sweep(due.plus(KEPT_MS + 1)).unwrap();
     assert!(hub.kept.register().unwrap().iter().all(|entry| entry.kept.statement.is_none()), "at the latest");
+}
+
+#[test]
+fn a_directive_that_cannot_be_opened_any_more_holds_up_no_other() {
+    let hub = Hub::new();
+    let branch = Branch::below(&hub, hub.kept.centre);
+    let other = Downstream {
+        at_rest: Key::new([9; 32]),
+        ..Downstream::new(Arc::clone(&hub.world.store), Arc::clone(&hub.relay), hub.kept.centre)
+    };
+    other.keep(&signed(Action::Erase, ALL), None, None).unwrap();
+    hub.kept.keep(&signed(Action::Object, ALL), None, None).unwrap();
+    branch.turn();
+    let asked: Vec<Action> = branch.told.asked.lock().unwrap().iter().map(|one| one.action).collect();
+    assert_eq!(asked, [Action::Object]);
 }
 
 #[test]
