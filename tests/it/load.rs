@@ -302,13 +302,18 @@ fn example(name: &str) -> PathBuf {
 
 /// A Python with this module; says so where there is none.
 fn python(module: &str) -> Option<PathBuf> {
-    let python = std::env::var_os("WAYSIDE_TEST_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
-    let there =
-        Command::new(&python).args(["-c", &format!("import {module}")]).output().is_ok_and(|out| out.status.success());
-    if !there {
+    let found = some_python(module);
+    if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "python3 with {module} is needed");
         skipped(&format!("no python3 with {module} here (tests/run.sh brings one)"));
     }
+    found
+}
+
+fn some_python(module: &str) -> Option<PathBuf> {
+    let python = std::env::var_os("WAYSIDE_TEST_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+    let there =
+        Command::new(&python).args(["-c", &format!("import {module}")]).output().is_ok_and(|out| out.status.success());
     there.then_some(python)
 }
 
@@ -349,7 +354,26 @@ fn each_event_counts_once_in_every_tool() {
         let ids = "import csv\nfor r in csv.DictReader(open('events.csv')): print(r['event_id'])";
         world.are(&world.load(inline(&python, ids)));
     }
+    clickhouse(&world);
     postgres(&world);
+}
+
+/// ClickHouse within Python takes 180 MB to fetch, so nothing here brings it.
+fn clickhouse(world: &World) {
+    let Some(python) = std::env::var_os("WAYSIDE_TEST_CHDB").map(PathBuf::from).or_else(|| some_python("chdb")) else {
+        return skipped(
+            "ClickHouse is not here: pip install --no-deps chdb chdb-core, and name that python in WAYSIDE_TEST_CHDB",
+        );
+    };
+    let load = || world.load(script(&python, "load_clickhouse.py", &["upstream", "ch"]));
+    let ask = |query: &str| {
+        let text = format!("from chdb import session\nprint(session.Session('ch').query({query:?}, 'TSV'), end='')");
+        world.load(inline(&python, &text))
+    };
+    world.counted(&load());
+    world.are(&ask("SELECT event_id FROM events"));
+    world.sums(&ask("SELECT sum(event_count) FROM visits"));
+    world.counted(&load());
 }
 
 /// A server of its own in a folder, over a socket there. Its programs refuse to run as root.
