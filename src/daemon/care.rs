@@ -299,6 +299,9 @@ impl Operations for Care {
         for one in &raised {
             say(one.told(), alarm::remedy(&one.code));
         }
+        for late in self.forwarder.late_edges()? {
+            say(late, "ask whoever runs that edge; wayside directive reports shows all");
+        }
         for care in &upkeep.cares {
             if let Some(error) = &care.error {
                 say(format!("upkeep, {}: {error}", care.what), "it is tried again by itself");

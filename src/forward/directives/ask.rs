@@ -88,6 +88,11 @@ impl Forwarder {
         self.bell.ring(false);
     }
 
+    /// In words: edges below that will miss the due day of a directive. Errors: `Busy`, `Storage`.
+    pub fn late_edges(&self) -> Result<Vec<String>> {
+        self.talk.get().map_or_else(|| Ok(Vec::new()), |talk| talk.downstream.late())
+    }
+
     /// Drops what of directives for edges below is needed no more. Errors: `Busy`, `Storage`.
     pub fn sweep_directives(&self, now: Millis) -> Result<()> {
         self.talk.get().map_or(Ok(()), |talk| talk.downstream.sweep(now))

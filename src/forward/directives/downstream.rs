@@ -23,6 +23,8 @@ const PAGE: usize = 100;
 const STEP: i64 = 500;
 /// Directives of the register that are shown.
 const SHOWN_MAX: i64 = 1_000;
+/// Late answers that are told at one time.
+pub const LATE_MAX: usize = 20;
 /// Reports passed on in one turn.
 const PASSED_MAX: i64 = 1_000;
 /// How long statements and reports are kept past the due day, ms.
@@ -270,6 +272,23 @@ impl Downstream {
         let now = self.store.now();
         self.store
             .read(|tx| kept_directives::newest(tx, SHOWN_MAX)?.into_iter().map(|kept| entry(tx, kept, now)).collect())
+    }
+
+    /// In words: which edges will miss the due day of which directive, or have; at most [`LATE_MAX`].
+    pub fn late(&self) -> Result<Vec<String>> {
+        let mut out = Vec::new();
+        for entry in if self.is_on() { self.register()? } else { Vec::new() } {
+            let (id, due) = (uuid_text(&entry.kept.id), entry.kept.due.rfc3339());
+            for one in entry.edges.iter().filter(|one| one.late) {
+                let name = if one.label.is_empty() { one.edge.to_string() } else { one.label.clone() };
+                out.push(format!(
+                    "edge {name} has not answered directive {id} ({}), due {due}",
+                    entry.kept.action.word()
+                ));
+            }
+        }
+        out.truncate(LATE_MAX);
+        Ok(out)
     }
 
     /// The directives of a request of this register.

@@ -197,7 +197,9 @@ fn what_is_for_all_reaches_those_who_join_later_too_and_who_is_silent_is_named()
     let waits = entry.edges.iter().find(|one| one.edge == late.id).unwrap();
     assert!(waits.is_open() && waits.late, "its due day is today: {waits:?}");
     assert!(waits.what.contains("not fetched"), "{waits:?}");
+    assert_eq!(hub.kept.late().unwrap().len(), 1);
     late.turn();
+    assert_eq!(hub.kept.late().unwrap(), Vec::<String>::new());
     assert_eq!(hub.state_of(late.id), Some(Progress::Done));
 }
 
