@@ -95,16 +95,26 @@ pub(in crate::forward) fn render_fresh(
 
 /// Lines with what goes beside them.
 fn beside(tx: &ReadTx<'_>, batch: &Batch, order: &Order<'_>, (ndjson, hole_count): (Vec<u8>, i64)) -> Result<Rendered> {
-    let left = remaining(tx, batch, order.began)?;
-    let manifest = Manifest {
+    let manifest = Manifest { holes: hole_count, ..manifest(tx, batch, order.keys, order.began)? };
+    Ok(Rendered { ndjson, gz: Vec::new(), manifest, holes: hole_count })
+}
+
+/// What goes beside a batch without holes. Errors: `Storage` with code `damaged_batch`, `unknown_key`.
+pub(in crate::forward) fn manifest(
+    tx: &ReadTx<'_>,
+    batch: &Batch,
+    keys: &[KnownKey],
+    began: Millis,
+) -> Result<Manifest> {
+    let left = remaining(tx, batch, began)?;
+    Ok(Manifest {
         sealed: sealed_text(batch)?,
         signature: hex(&batch.signature),
-        public_key: hex(&public_key(batch, order.keys)?),
-        holes: hole_count,
+        public_key: hex(&public_key(batch, keys)?),
+        holes: 0,
         complete_until: left.complete_until.rfc3339(),
         backlog_rows: left.rows,
-    };
-    Ok(Rendered { ndjson, gz: Vec::new(), manifest, holes: hole_count })
+    })
 }
 
 impl Rendered {

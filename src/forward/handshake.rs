@@ -9,6 +9,7 @@ use crate::base::text::hex;
 use crate::domain::alarm;
 use crate::domain::event::Lane;
 use crate::forward::Forwarder;
+use crate::forward::encode;
 use crate::forward::fork::Cut;
 use crate::forward::retry::Verdict;
 use crate::forward::target::{Key, Target};
@@ -204,7 +205,22 @@ impl Forwarder {
             cursors::put(tx, &name, epoch_id, lane, &cursor)?;
             alarms::raise(tx, alarm::FORK, &about(&name, lane), &told)
         })?;
+        self.show_other(target, place, their_no)?;
         Err(Error::conflict(what).code(alarm::FORK).remedy(alarm::remedy(alarm::FORK)))
+    }
+
+    /// The people there are to see both batches: they say who goes on.
+    fn show_other(&self, target: &dyn Target, place: &Place, batch_no: i64) -> Result<()> {
+        let identity = self.store.identity();
+        let manifest = self.store.read(|tx| {
+            let batch = batches::get(tx, place.epoch.id, place.lane, batch_no)?;
+            batch.map(|batch| encode::manifest(tx, &batch, &identity.edge.keys, self.clock.now())).transpose()
+        })?;
+        let Some(manifest) = manifest else { return Ok(()) };
+        if let Err(error) = target.show(self.key_of(place, batch_no), manifest) {
+            log::debug!("{} was not shown what lies here: {error}", target.name());
+        }
+        Ok(())
     }
 
     /// This database is older than what it sent: what was sealed since it was put back is voided, and a new epoch goes on.

@@ -16,7 +16,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::gzip;
 use crate::base::id::EdgeId;
 use crate::base::text::unhex;
-use crate::domain::batch::SealedPart;
+use crate::domain::batch::{Manifest, SealedPart};
 use crate::domain::delivery::{COMPLETE_HEADER, Lies, MANIFEST_HEADER, Watermark, Watermarks};
 use crate::domain::directive::Handed;
 use crate::domain::signed::Signed;
@@ -178,6 +178,13 @@ impl Target for Http {
             self.judges.store(true, Ordering::Relaxed);
         }
         answer::judged(&self.name, &self.send(&path, rendered, gz, false)?)
+    }
+
+    fn show(&self, key: Key, manifest: Manifest) -> Result<()> {
+        let holes = manifest.holes;
+        let nothing = Rendered { ndjson: Vec::new(), gz: Vec::new(), manifest, holes };
+        // whatever it says, it has seen it
+        self.send(&format!("/v1/batches/{key}?validate=1"), &nothing, &gzip::compress(&[], 1), false).map(|_| ())
     }
 
     fn watermarks(&self, edge: EdgeId) -> Result<Option<Vec<Watermark>>> {

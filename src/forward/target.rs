@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use crate::base::error::{Error, Result};
 use crate::base::id::{EdgeId, Epoch};
 use crate::base::time::Millis;
-use crate::domain::batch;
+use crate::domain::batch::{self, Manifest};
 use crate::domain::delivery::Watermark;
 use crate::domain::directive::Handed;
 use crate::domain::event::Lane;
@@ -216,6 +216,12 @@ pub trait Target: Send + Sync {
     fn judge(&self, key: Key, rendered: &Rendered, gz: &[u8]) -> Result<Judged, Setback> {
         let _ = (key, rendered, gz);
         Ok(Judged::Unknown)
+    }
+
+    /// Shows the manifest of a batch under whose key it has another, so that its people learn of both. No line leaves.
+    fn show(&self, key: Key, manifest: Manifest) -> Result<()> {
+        let _ = (key, manifest);
+        Ok(())
     }
 
     /// The highest batch that is acknowledged, contiguous from `acked`, at most `put_no`, of the edge, epoch and lane of

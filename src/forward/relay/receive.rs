@@ -131,18 +131,30 @@ impl Relay {
         self.keep(incoming.key, whole)
     }
 
-    /// Judges any lines of a batch and keeps nothing. Errors: as [`Relay::put`].
+    /// Judges any lines of a batch and keeps nothing; where there are none, whether another batch has its place. Errors: as
+    /// [`Relay::put`].
     pub fn validate(&self, incoming: &Incoming<'_>) -> std::result::Result<(), Refusal> {
         let edge = self.admitted(incoming.key.edge, incoming.by)?;
-        sealed(incoming, &edge.public_key)?;
+        let (_, part) = sealed(incoming, &edge.public_key)?;
         let ndjson = gzip::decompress(incoming.body, DECODED_BYTES_MAX)?;
         if ndjson.is_empty() {
-            return Ok(()); // somebody finds out first whether this can be asked
+            return self.compare(incoming.key, &part);
         }
         line_lengths(&ndjson)?;
         inspect::lines(&ndjson)?;
         bind::told(&ndjson)?;
         Ok(())
+    }
+
+    /// Somebody finds out whether this can be asked, or shows that it has another batch under a key than lies here.
+    fn compare(&self, key: Key, part: &SealedPart) -> std::result::Result<(), Refusal> {
+        let stream = StreamKey { edge: key.edge, epoch: key.epoch, lane: key.lane };
+        let shown = Place::of(part)?;
+        let _turn = self.turn(key.edge);
+        match self.store.read(|tx| look(tx, stream, key.batch_no, shown))?.fits {
+            Ok(()) => Ok(()),
+            Err(clash) => Err(self.forked(stream, key, shown.digest, clash)?),
+        }
     }
 
     /// The batch, unless it tells of another site than its edge may send of.
@@ -159,9 +171,9 @@ impl Relay {
     /// Puts a judged batch beside what lies here. The edge's turn is held.
     fn keep(&self, key: Key, batch: Judged) -> std::result::Result<Taken, Refusal> {
         let stream = StreamKey { edge: key.edge, epoch: key.epoch, lane: key.lane };
-        let before = self.store.read(|tx| look(tx, stream, key.batch_no, &batch))?;
+        let before = self.store.read(|tx| look(tx, stream, key.batch_no, batch.place()))?;
         if let Err(clash) = &before.fits {
-            return Err(self.forked(stream, key, &batch, *clash)?);
+            return Err(self.forked(stream, key, batch.digest, *clash)?);
         }
         if let Some(there) = before.there {
             return self.again(key, &there, batch);
@@ -237,7 +249,7 @@ impl Relay {
     }
 
     /// Notes that another batch came under a key, and says so.
-    fn forked(&self, stream: StreamKey, key: Key, batch: &Judged, clash: Clash) -> Result<Refusal> {
+    fn forked(&self, stream: StreamKey, key: Key, digest: Hash, clash: Clash) -> Result<Refusal> {
         let Clash { stream_id, batch_no, lies, renew } = clash;
         if renew {
             let error = Error::conflict("this database is to begin a new epoch: another one goes on in this one")
@@ -247,7 +259,6 @@ impl Relay {
         }
         let what = format!("under {key} another batch lies here: two databases write under one edge and epoch");
         let refusal = fork(what.clone(), lies.as_ref().filter(|_| batch_no == key.batch_no));
-        let digest = batch.digest;
         let about = stream.edge.to_string();
         self.store.pen().call(move |tx| {
             clashes::insert(tx, stream_id, key.batch_no, &digest)?;
@@ -279,6 +290,27 @@ impl Relay {
     }
 }
 
+/// A batch within its chain.
+#[derive(Clone, Copy)]
+struct Place {
+    digest: Hash,
+    previous: Option<Hash>,
+}
+
+impl Place {
+    /// Where a signed part says that its batch belongs. Errors: `Invalid`.
+    fn of(part: &SealedPart) -> Result<Place> {
+        let previous = part.previous_digest.as_deref().map(unhex::<32>).transpose()?;
+        Ok(Place { digest: unhex::<32>(&part.digest)?, previous })
+    }
+}
+
+impl Judged {
+    fn place(&self) -> Place {
+        Place { digest: self.digest, previous: self.previous }
+    }
+}
+
 /// What lies here where a batch wants to lie.
 struct Before {
     there: Option<Received>,
@@ -297,7 +329,7 @@ struct Clash {
     renew: bool,
 }
 
-fn look(tx: &ReadTx<'_>, key: StreamKey, no: i64, batch: &Judged) -> Result<Before> {
+fn look(tx: &ReadTx<'_>, key: StreamKey, no: i64, batch: Place) -> Result<Before> {
     let on_hold = clashes::any_open(tx, key.edge, key.epoch)?;
     let Some(stream) = streams::get(tx, key)? else { return Ok(Before { there: None, fits: Ok(()), on_hold }) };
     let known = clashes::get(tx, stream.id, no, &batch.digest)?;

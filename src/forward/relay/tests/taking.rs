@@ -156,6 +156,28 @@ fn an_unknown_schema_is_left_to_the_edge_and_a_line_too_long_is_named() {
 }
 
 #[test]
+fn who_only_shows_that_another_batch_lies_there_makes_both_known_and_is_told() {
+    let centre = Centre::new();
+    let (edge, _) = edge_of(1);
+    centre.join(&edge);
+    let batch = batches(&edge).pop().unwrap();
+    let nothing = gzip::compress(&[], 1);
+    let shown = |batch: &Batch| centre.relay.validate(&Batch { gz: nothing.clone(), ..batch.clone() }.incoming());
+    shown(&batch).unwrap();
+    centre.put(&batch).unwrap();
+    shown(&batch).unwrap();
+    let fewer = format!("{}\n", edge.lines(Lane::Pages, 1)[0]);
+    let other = resealed(&edge, &batch, "1.0", fewer.as_bytes());
+    assert_eq!(shown(&other).unwrap_err().more.digest, Some(batch.digest()));
+    let pairs = centre.relay.edges().unwrap().remove(0).pairs;
+    let both = (hex(&pairs[0].fork.digest), hex(&pairs[0].lies.as_ref().unwrap().digest));
+    assert_eq!((pairs.len(), both), (1, (other.digest(), batch.digest())));
+    let alarms = centre.world.store.read(alarms::list).unwrap();
+    assert_eq!(alarms.iter().map(|alarm| alarm.code.as_str()).collect::<Vec<_>>(), ["fork"]);
+    shown(&batch).unwrap();
+}
+
+#[test]
 fn parts_become_one_batch_and_are_acknowledged_once() {
     let (edge, _) = edge_of(1);
     let centre = Centre::new();
