@@ -204,6 +204,16 @@ fn the_gdpr_api_deletes_by_itself_and_tells_how_far_it_is() {
 
 #[test]
 fn what_was_exercised_after_a_backup_holds_after_the_restore() {
+    exercised_after_a_backup(false);
+}
+
+#[test]
+fn a_restore_erases_from_batches_too_that_its_backup_knows_nothing_of() {
+    exercised_after_a_backup(true);
+}
+
+/// `forwarded`: rows lie in the outbox when the backup is made, and what is decided afterwards follows them at once.
+fn exercised_after_a_backup(forwarded: bool) {
     let config = format!(
         "[forward]\nseal_after_seconds = 3600\n{CONFIG}[[site.purposes]]\nname = \"measure\"\nbasis = \"consent\"\n[[site.purposes]]\nname = \"profile\"\n\
          basis = \"legitimate_interest\"\n"
@@ -215,6 +225,9 @@ fn what_was_exercised_after_a_backup_holds_after_the_restore() {
     }
     let shared = annas_device_beside(&daemon);
     wayside(&daemon, &["consent", "restrict", "released", "--site", "shop", "--json"]);
+    if forwarded {
+        wayside(&daemon, &["forward", "--once", "--json"]);
+    }
     let backup = daemon.home.data().parent().unwrap().join("copy.db");
     done(&daemon.home, &["backup", backup.to_str().unwrap()]);
     // what nobody may undo by restoring
@@ -235,15 +248,14 @@ fn what_was_exercised_after_a_backup_holds_after_the_restore() {
     );
     wayside(&daemon, &["subject", "run", anna["id"].as_str().unwrap(), "--json"]);
     let epoch = daemon.value("SELECT epoch FROM epochs ORDER BY epoch_id DESC LIMIT 1");
-    decisions_are_put(&daemon);
+    if forwarded {
+        decisions_are_put(&daemon);
+    }
     let home = daemon.kill();
     let words = ["restore", backup.to_str().unwrap(), "--to", "data", "--json"];
     let refused = run(&home, &words);
     assert_eq!(refused.status.code(), Some(65), "it overwrites nothing: {refused:?}");
-    for tail in ["", "-wal", "-shm"] {
-        let file = home.data().join(format!("wayside.db{tail}"));
-        assert!(!file.exists() || std::fs::remove_file(file).is_ok());
-    }
+    remove_database(&home);
     let told: Value = serde_json::from_str(&done(&home, &words)).unwrap();
     assert_ne!(told["epoch"], epoch);
     assert_eq!(told["waiting"], json!([]), "{told}");
@@ -272,10 +284,17 @@ fn what_was_exercised_after_a_backup_holds_after_the_restore() {
     assert!(verified(&daemon.stop()).iter().all(|code| *code == 0));
 }
 
+fn remove_database(home: &Home) {
+    for tail in ["", "-wal", "-shm"] {
+        let file = home.data().join(format!("wayside.db{tail}"));
+        assert!(!file.exists() || std::fs::remove_file(file).is_ok());
+    }
+}
+
 /// A batch that a backup knows nothing of lies in the outbox, and names people who are erased again by a restore.
 fn decisions_are_put(daemon: &Daemon) {
     let folder = daemon.value("SELECT edge || '/' || epoch FROM epochs ORDER BY epoch_id DESC LIMIT 1");
-    let told = format!("outbox/{}/consent/000000000001.manifest.json", folder.as_str().unwrap());
+    let told = format!("outbox/{}/consent/000000000002.manifest.json", folder.as_str().unwrap());
     let told = daemon.home.data().join(told);
     until(PATIENCE, "the decisions are put", || told.exists());
 }
