@@ -190,8 +190,10 @@ impl Forwarder {
     fn forked(&self, target: &dyn Target, place: &Place, their_no: i64) -> Result<()> {
         let acked = place.ours.acked;
         // what was acknowledged below the number they differ in is common; above it nothing is known
-        let common =
-            self.last_common(target, place, 0, their_no - 1)?.unwrap_or(if acked < their_no { acked } else { 0 });
+        let told = self.last_common(target, place, 0, their_no - 1)?;
+        let common = told.unwrap_or(if acked < their_no { acked } else { 0 });
+        // the first that differs: about those behind it nothing is to be said
+        let differs = told.map_or(their_no, |common| common + 1);
         let (name, epoch_id, lane) = (target.name().to_owned(), place.epoch.id, place.lane);
         let key = self.key_of(place, their_no);
         let what = format!("{key} is another batch there; the last one both have is {common}");
@@ -205,7 +207,7 @@ impl Forwarder {
             cursors::put(tx, &name, epoch_id, lane, &cursor)?;
             alarms::raise(tx, alarm::FORK, &about(&name, lane), &told)
         })?;
-        self.show_other(target, place, their_no)?;
+        self.show_other(target, place, differs)?;
         Err(Error::conflict(what).code(alarm::FORK).remedy(alarm::remedy(alarm::FORK)))
     }
 

@@ -18,9 +18,8 @@ const RELAY: &str = "10.77.2.2";
 /// Most that may pass from the return of the link to the first batch, on a machine that has other things to do. The schedule
 /// promises two seconds.
 const RETURN: Duration = Duration::from_secs(4);
-/// Most that may pass until an edge has found out that its own network is gone: less than an answer is waited for on a connection
-/// that leads to nobody.
-const NOTICE: Duration = Duration::from_secs(20);
+/// Longest until the edge notices that nobody is there: where a put was under way, that is when its answer is given up (30 s).
+const NOTICE: Duration = Duration::from_secs(50);
 /// How often the edge's own link is cut.
 const CUTS: usize = 3;
 
@@ -257,7 +256,7 @@ fn own_link_cut(scene: &mut Scene) {
     noticed.sort();
     waited.sort();
     say(&format!("until the cut was noticed: {noticed:?}; from the return of the link to the first batch: {waited:?}"));
-    assert!(noticed[CUTS / 2] < NOTICE && waited[CUTS / 2] < RETURN, "{noticed:?} {waited:?}");
+    assert!(noticed[CUTS - 1] < NOTICE && waited[CUTS / 2] < RETURN, "{noticed:?} {waited:?}");
 }
 
 /// Packets are swallowed, and the relay ends meanwhile: the edge's connection is one to nobody.
