@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
+use crate::load::python;
 use crate::prove;
 
 const RELAY: &str = include_str!("../../packaging/doc/relay.md");
@@ -18,8 +19,19 @@ fn free(count: usize) -> Vec<String> {
 fn the_page_does_what_it_says() {
     let addresses = free(2);
     let load = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/load").display().to_string();
-    let settings = [("BRANCH", addresses[0].as_str()), ("CENTRE", addresses[1].as_str()), ("LOAD", load.as_str())];
-    prove::page_holds("connect.md", PAGE, &settings);
+    let mut settings =
+        vec![("BRANCH", addresses[0].as_str()), ("CENTRE", addresses[1].as_str()), ("LOAD", load.as_str())];
+    let python = python("duckdb").map(|python| python.display().to_string());
+    settings.extend(python.as_deref().map(|python| ("PYTHON", python)));
+    let without = python.is_none().then(|| without_duckdb(PAGE));
+    prove::page_holds("connect.md", without.as_deref().unwrap_or(PAGE), &settings);
+}
+
+/// The page where there is no DuckDB; lines keep their numbers.
+fn without_duckdb(page: &str) -> String {
+    let (before, rest) = page.split_once("<!-- with duckdb -->").expect("the part is marked");
+    let (part, behind) = rest.split_once("<!-- as it is everywhere -->").expect("its end too");
+    format!("{before}{}{behind}", "\n".repeat(part.matches('\n').count()))
 }
 
 #[test]

@@ -301,7 +301,7 @@ fn example(name: &str) -> PathBuf {
 }
 
 /// A Python with this module; says so where there is none.
-fn python(module: &str) -> Option<PathBuf> {
+pub fn python(module: &str) -> Option<PathBuf> {
     let found = some_python(module);
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "python3 with {module} is needed");
