@@ -252,10 +252,11 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
+            let ended = child.try_wait();
             let _ = child.kill();
             let _ = child.wait();
             if std::thread::panicking() {
-                eprintln!("log of the daemon:\n{}", self.home.log());
+                eprintln!("the daemon had ended: {ended:?}; its log:\n{}", self.home.log());
             }
         }
     }
