@@ -383,6 +383,9 @@ fn while_two_databases_write_as_one_edge_no_lane_goes_on() {
         // somebody withdraws in the meantime: that waits with the rest, for it would go under a number of the other's too
         other.decide("a", crate::domain::consent::Action::Withdraw, crate::domain::consent::Purposes::NONE);
         assert_eq!(second.run_once(false).unwrap().sent, Vec::new());
+        // nor does it go because the program was started again, and has met nobody yet
+        let second = forwarder(&other, &centre, false);
+        assert_eq!(second.run_once(false).unwrap().sent, Vec::new());
         assert_eq!(centre.hub(|hub| hub.batches.len()), taken);
         centre.origins_are_unique();
         second.give_way(None).unwrap();
