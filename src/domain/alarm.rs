@@ -51,7 +51,10 @@ impl Alarm {
 /// What to do about an alarm.
 pub fn remedy(code: &str) -> &'static str {
     match code {
-        FORK => "find out which of the databases is to go on, and start the other with a fresh data directory",
+        FORK => {
+            "find out which of the two databases goes on (at a wayside that receives: wayside edge list, wayside edge resolve); \
+             at the other: wayside edge renew, its rows go out afresh under a new epoch"
+        }
         REFUSED_ROWS => "ask the receiver why; what it refused stays here and is listed with each batch's holes",
         BAD_ACK => {
             "compare the target's receiver_key with the receiver's key; nothing counts as delivered until they agree"
