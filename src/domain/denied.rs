@@ -12,6 +12,10 @@ use crate::domain::address::Address;
 use crate::domain::campaign::Campaign;
 use crate::domain::event::{Attribute, Event};
 
+mod sieve;
+
+use sieve::{LETTERS, Sieve, letter};
+
 /// Words and, with a star, beginnings of words; without accents, spaces or hyphens. Words with more than one meaning on ordinary
 /// sites (race, union, health, gender) stand here only together with what makes them plain.
 const WORDS: &str = "
@@ -55,45 +59,15 @@ pub struct DenyList {
     all: Vec<(String, bool)>,
     /// Which of `all` begin with two letters (`place`).
     pairs: Vec<std::ops::Range<usize>>,
-    /// Their third letters, a bit for each: nearly every word of a text is done with after its third.
-    thirds: Vec<u32>,
+    /// Where they may begin.
+    sieve: Sieve,
     /// A word begins otherwise.
     odd: bool,
 }
 
-/// Letters from a to z.
-const LETTERS: usize = 26;
-/// A letter that is a capital.
-const CAPITAL: u8 = 32;
-
-/// What a byte is: the number of its letter from 1 to 26, with [`CAPITAL`] where it is one; 0 = no letter.
-static LETTER: [u8; 256] = {
-    let mut out = [0; 256];
-    let mut n = 0;
-    while n < LETTERS {
-        out[b'a' as usize + n] = n as u8 + 1;
-        out[b'A' as usize + n] = (n as u8 + 1) | CAPITAL;
-        n += 1;
-    }
-    out
-};
-
-fn letter(byte: u8) -> u8 {
-    LETTER[usize::from(byte)]
-}
-
 /// The place of two letters in `pairs`, whether capital or small.
 fn place(first: u8, second: u8) -> Option<usize> {
-    let number = |byte: u8| usize::from(letter(byte) & !CAPITAL).checked_sub(1);
-    Some(number(first)? * LETTERS + number(second)?)
-}
-
-/// The bit of a third letter; all of them where a word has no third, or none of the alphabet.
-fn third(word: &[u8]) -> u32 {
-    match word.get(2).map_or(0, |byte| letter(*byte) & !CAPITAL) {
-        0 => u32::MAX,
-        number => 1 << number,
-    }
+    Some(letter(first).checked_sub(1)? * LETTERS + letter(second).checked_sub(1)?)
 }
 
 impl DenyList {
@@ -135,15 +109,14 @@ impl DenyList {
         let place_of = |word: &str| word.as_bytes().get(..2).and_then(|two| place(two[0], two[1]));
         let odd = all.iter().any(|(word, _)| place_of(word).is_none());
         let mut pairs = vec![0..0; LETTERS * LETTERS];
-        let mut thirds = vec![0; LETTERS * LETTERS];
         for (at, (word, _)) in all.iter().enumerate() {
             if let Some(place) = place_of(word) {
                 let begin = if pairs[place].is_empty() { at } else { pairs[place].start };
                 pairs[place] = begin..at + 1;
-                thirds[place] |= third(word.as_bytes());
             }
         }
-        Ok(DenyList { whole, begins, all, pairs, thirds, odd })
+        let sieve = Sieve::of(all.iter().map(|(word, _)| word.as_str()));
+        Ok(DenyList { whole, begins, all, pairs, sieve, odd })
     }
 
     /// A list without words: nothing is left out.
@@ -153,35 +126,34 @@ impl DenyList {
 
     /// Does a text hold a word of the list?
     pub fn holds(&self, text: &str) -> bool {
-        if self.all.is_empty() {
+        if self.all.is_empty() || text.is_empty() {
             return false;
         }
-        if text.is_ascii() && !self.odd {
-            return self.ascii_holds(text.as_bytes());
+        if self.odd {
+            return self.among(&words_of(text));
         }
-        self.among(&words_of(text))
+        self.ascii_holds(text).unwrap_or_else(|| match without_accents(text) {
+            Some(text) => self.ascii_holds(&text).unwrap_or_default(),
+            None => self.among(&words_of(text)),
+        })
     }
 
-    /// The same for ASCII, without taking the text apart.
-    fn ascii_holds(&self, text: &[u8]) -> bool {
-        let mut before = 0;
-        for (at, byte) in text.iter().enumerate() {
-            let now = letter(*byte);
-            let begins = now != 0 && (before == 0 || before & CAPITAL < now & CAPITAL);
-            before = now;
-            if begins && self.begins_with(&text[at..]) {
-                return true;
-            }
+    /// The same for a part of an address, where percent signs stand for bytes, and `+` for a space, as good as itself.
+    fn holds_encoded(&self, text: &str) -> bool {
+        match memchr::memchr(b'%', text.as_bytes()) {
+            None => self.holds(text),
+            Some(_) => self.holds(&decoded(text)),
         }
-        false
+    }
+
+    /// The same for ASCII, without taking the text apart; `None` for any other text.
+    fn ascii_holds(&self, text: &str) -> Option<bool> {
+        self.sieve.search(text.as_bytes(), |here| self.begins_with(here))
     }
 
     /// Does a text that begins with a letter begin with a known word?
     fn begins_with(&self, text: &[u8]) -> bool {
-        if let [first, second, more, ..] = text
-            && let (Some(place), 1..) = (place(*first, *second), letter(*more))
-            && self.thirds[place] & 1 << (letter(*more) & !CAPITAL) == 0
-        {
+        if !self.sieve.far(text) {
             return false; // nearly every word ends here
         }
         let second = text[1..].iter().find(|byte| letter(**byte) != 0);
@@ -255,8 +227,8 @@ impl DenyList {
                 denied.push(field);
             }
         }
-        let whole = |text: &str| self.holds(&decoded(text));
-        if event.referrer.as_ref().is_some_and(|r| whole(&r.url) || r.keywords.as_deref().is_some_and(whole)) {
+        let encoded = |text: &str| self.holds_encoded(text);
+        if event.referrer.as_ref().is_some_and(|r| encoded(&r.url) || r.keywords.as_deref().is_some_and(encoded)) {
             event.referrer = None;
             denied.push("referrer");
         }
@@ -273,7 +245,7 @@ impl DenyList {
     fn screen_address(&self, address: &mut Address) -> bool {
         let path = self.path(&address.pathname);
         let query = self.query(&address.query_string);
-        let fragment = self.holds(&decoded(&address.fragment));
+        let fragment = self.holds_encoded(&address.fragment);
         if path.is_none() && query.is_none() && !fragment {
             return false;
         }
@@ -294,11 +266,11 @@ impl DenyList {
 
     /// A path with a star for each part that holds a word; `None` where there is none.
     fn path(&self, path: &str) -> Option<String> {
-        if !self.holds(&decoded(path)) {
+        if !self.holds_encoded(path) {
             return None; // then no part of it does
         }
         let parts: Vec<&str> = path.split('/').collect();
-        let held: Vec<bool> = parts.iter().map(|part| self.holds(&decoded(part))).collect();
+        let held: Vec<bool> = parts.iter().map(|part| self.holds_encoded(part)).collect();
         held.contains(&true).then(|| {
             let kept = parts.iter().zip(held).map(|(part, held)| if held { LEFT_OUT } else { part });
             kept.collect::<Vec<_>>().join("/")
@@ -307,11 +279,11 @@ impl DenyList {
 
     /// A query without the parameters that hold a word, in name or value; `None` where there is none.
     fn query(&self, query: &str) -> Option<String> {
-        if !self.holds(&decoded(query)) {
+        if !self.holds_encoded(query) {
             return None; // then no parameter does
         }
         let pairs: Vec<&str> = query.split('&').collect();
-        let kept: Vec<&str> = pairs.iter().copied().filter(|pair| !self.holds(&decoded(pair))).collect();
+        let kept: Vec<&str> = pairs.iter().copied().filter(|pair| !self.holds_encoded(pair)).collect();
         (kept.len() < pairs.len()).then(|| kept.join("&"))
     }
 }
@@ -361,6 +333,30 @@ fn fits(known: &[u8], beginning: bool, text: &[u8]) -> bool {
         (inside, small) = (true, byte.is_ascii_lowercase());
     }
     found == known.len()
+}
+
+/// A text with its accents taken off, spelled as it was otherwise, so that its words (`words_of`) are the same; `None` where that leaves
+/// letters of other alphabets.
+fn without_accents(text: &str) -> Option<String> {
+    let (mut out, mut plain) = (String::with_capacity(text.len()), String::new());
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else if !c.is_alphabetic() {
+            out.push(' ');
+        } else {
+            plain.clear();
+            c.to_lowercase().for_each(|c| fold(c, &mut plain));
+            if plain.is_empty() || !plain.is_ascii() {
+                return None;
+            }
+            if c.is_uppercase() {
+                plain.make_ascii_uppercase();
+            }
+            out.push_str(&plain);
+        }
+    }
+    Some(out)
 }
 
 /// The words of a text: runs of letters, small, without accents; a capital behind a small letter begins another.
