@@ -119,12 +119,18 @@ pub(crate) fn context(raw: &RawEvent<'_>, limits: &Limits) -> Shaped<Option<Stri
 /// What makes two events of one id the same: name, client time, page, attributes (contract 1).
 pub(crate) fn content_hash(event: &Event, key: &HashKey) -> i64 {
     let time = event.client_at.map_or([0xff; 8], |at| at.0.to_be_bytes());
-    let (url, title, screen) = (event.page.address.as_ref(), event.page.title.as_deref(), event.page.screen.as_deref());
-    let mut parts: Vec<&[u8]> = Vec::with_capacity(5 + 3 * event.attributes.len());
-    parts.extend([event.name.as_bytes(), &time, url.map_or(&b""[..], |address| address.url.as_bytes())]);
-    parts.extend([title, screen].map(|text| text.unwrap_or_default().as_bytes()));
-    for attribute in &event.attributes {
-        parts.extend([&attribute.name, attribute.data_type.word(), &attribute.value].map(str::as_bytes));
+    let page = &event.page;
+    let url = page.address.as_ref().map(|address| address.url.as_str());
+    let mut hash = key.short();
+    hash.field(event.name.as_bytes());
+    hash.field(&time);
+    for text in [url, page.title.as_deref(), page.screen.as_deref()] {
+        hash.field(text.unwrap_or_default().as_bytes());
     }
-    key.hash64(&parts)
+    for attribute in &event.attributes {
+        for text in [&attribute.name, attribute.data_type.word(), &attribute.value] {
+            hash.field(text.as_bytes());
+        }
+    }
+    hash.finish()
 }
