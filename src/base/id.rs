@@ -48,31 +48,38 @@ pub fn push_uuid(out: &mut String, bytes: &[u8; 16]) {
 
 /// The bytes of a text that is exactly [`uuid_text`] of them; anything else stays a text.
 pub fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
-    /// Where the digits of each byte begin; dashes stand between.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
-    let digit = |at: usize| DIGITS[usize::from(text[at])];
-    let mut out = [0; 16];
-    let mut wrong = 0;
-    for (byte, at) in out.iter_mut().zip(PLACES) {
-        let (high, low) = (digit(at), digit(at + 1));
-        wrong |= high | low;
-        *byte = high << 4 | low & 15;
+    if [8, 13, 18, 23].iter().any(|at| text[*at] != b'-') {
+        return None;
     }
-    let dashes = [8, 13, 18, 23].iter().all(|at| text[*at] == b'-');
-    (dashes && wrong < 16).then_some(out)
+    let four = |at: usize| u64::from(u32::from_le_bytes([text[at], text[at + 1], text[at + 2], text[at + 3]]));
+    // eight digits each: dashes stand behind the first eight and then behind each four, to the last twelve
+    let digits =
+        [four(0) | four(4) << 32, four(9) | four(14) << 32, four(19) | four(24) << 32, four(28) | four(32) << 32];
+    let mut out = [0; 16];
+    for (bytes, digits) in out.chunks_exact_mut(4).zip(digits) {
+        bytes.copy_from_slice(&unhex_eight(digits)?.to_le_bytes());
+    }
+    Some(out)
 }
 
-/// What a lower-case hexadecimal digit is worth; 255 = none.
-const DIGITS: [u8; 256] = {
-    let mut out = [255; 256];
-    let mut n = 0;
-    while n < 16 {
-        out[b"0123456789abcdef"[n] as usize] = n as u8;
-        n += 1;
+/// The four bytes of eight lower-case hexadecimal digits, both with the first lowest.
+fn unhex_eight(digits: u64) -> Option<u32> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    // the high bit of each byte that is at least `low` and below `upto`: of ASCII, where no sum reaches into the next byte
+    let among = |low: u64, upto: u64| {
+        digits.wrapping_add(ONES * (0x80 - low)) & !digits.wrapping_add(ONES * (0x80 - upto)) & HIGH
+    };
+    let letters = among(0x61, 0x67);
+    if digits & HIGH != 0 || letters | among(0x30, 0x3a) != HIGH {
+        return None;
     }
-    out
-};
+    let worth = (digits & (ONES * 0x0f)) + (letters >> 7) * 9;
+    let pairs = (worth << 4 | worth >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    Some(((fours | fours >> 16) & 0xffff_ffff) as u32)
+}
 
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
@@ -220,6 +227,22 @@ mod tests {
         for other in ["0192F3A0-0000-7000-8000-000000000001", "654E0122924F42EA82B5C581A394555D", "user 1"] {
             assert_eq!(ClientId::new(other), ClientId::Text(other.into()));
             assert_eq!(ClientId::new(other).to_string(), other);
+        }
+    }
+
+    #[test]
+    fn a_uuid_reads_back_and_nothing_that_differs_by_a_byte_does() {
+        for _ in 0..2_000 {
+            let bytes: [u8; 16] = random_bytes();
+            let text = uuid_text(&bytes);
+            assert_eq!(uuid_bytes(&text), Some(bytes));
+            let [at, byte] = random_bytes::<2>().map(usize::from);
+            let mut other = text.clone().into_bytes();
+            other[at % 36] = byte as u8;
+            let Ok(other) = String::from_utf8(other) else { continue };
+            let read = uuid_bytes(&other).map(|bytes| uuid_text(&bytes));
+            let canonical = uuid::Uuid::try_parse(&other).is_ok_and(|uuid| uuid.hyphenated().to_string() == other);
+            assert_eq!(read, canonical.then_some(other));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The checks every text of an event passes: ids, short texts, lengths, words of an enumeration, purposes.
 //! Must never derive anything. Invariant: an empty text is absent, an empty id is an error.
 
-use crate::base::id::ClientId;
+use crate::base::id::{ClientId, uuid_bytes};
 use crate::base::text::{clean, cut};
 use crate::domain::consent::Purposes;
 use crate::domain::site::Site;
@@ -13,13 +13,16 @@ use crate::ingest::wire::{Invalid, Text};
 pub(crate) fn id(field: &str, value: Option<Text<'_>>, limits: &Limits) -> Shaped<Option<ClientId>> {
     let Some(text) = value else { return Ok(None) };
     fits(field, &text, limits.id_bytes_max)?;
+    if let Some(uuid) = uuid_bytes(&text) {
+        return Ok(Some(ClientId::Uuid(uuid)));
+    }
     if text.is_empty() {
         return Err(Invalid::new(field, "is empty"));
     }
     if text.chars().any(char::is_control) {
         return Err(Invalid::new(field, "holds a control character"));
     }
-    Ok(Some(ClientId::new(&text)))
+    Ok(Some(ClientId::Text(text.into())))
 }
 
 /// A text of at most so many bytes; an empty one counts as absent.
