@@ -133,8 +133,20 @@ impl ReferrerBook {
         internal_hosts: &[String],
         campaign: Option<&Campaign>,
     ) -> Referrer {
-        let domain = referrer.domain();
-        let internal = is_internal(&referrer, &domain, page_host, internal_hosts);
+        self.classify_by(referrer, page_host, internal_hosts, campaign, registrable_domain)
+    }
+
+    /// [`ReferrerBook::classify`] for who remembers the registrable domains of hosts.
+    pub fn classify_by(
+        &self,
+        referrer: Address,
+        page_host: &str,
+        internal_hosts: &[String],
+        campaign: Option<&Campaign>,
+        domain_of: impl Fn(&str) -> String,
+    ) -> Referrer {
+        let domain = domain_of(&referrer.hostname);
+        let internal = is_internal(&referrer, &domain, page_host, internal_hosts, domain_of);
         let source = if internal { None } else { self.find(&referrer, &domain) };
         let (medium, name) = if internal {
             (Medium::Internal, None)
@@ -193,7 +205,13 @@ fn starred_domain(domain: &str) -> Option<String> {
     country.then(|| format!("{name}.*"))
 }
 
-fn is_internal(referrer: &Address, domain: &str, page_host: &str, internal_hosts: &[String]) -> bool {
+fn is_internal(
+    referrer: &Address,
+    domain: &str,
+    page_host: &str,
+    internal_hosts: &[String],
+    domain_of: impl Fn(&str) -> String,
+) -> bool {
     let host = referrer.hostname.as_str();
     if host.is_empty() {
         return false;
@@ -202,7 +220,7 @@ fn is_internal(referrer: &Address, domain: &str, page_host: &str, internal_hosts
         return true; // most often, and nothing to write anew
     }
     let page_host = page_host.strip_suffix('.').unwrap_or(page_host).to_ascii_lowercase();
-    if host == page_host || (!page_host.is_empty() && domain == registrable_domain(&page_host)) {
+    if host == page_host || (!page_host.is_empty() && domain == domain_of(&page_host)) {
         return true;
     }
     internal_hosts.iter().any(|own| {

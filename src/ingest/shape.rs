@@ -2,14 +2,13 @@
 //! Must never store, count or look at a visitor's standing; that is the pen's. Owns the cache of parsed user agents.
 //! Invariant: nothing of an address's excluded parameters, and no more of a client's address than the site keeps, comes out.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::base::digest::HashKey;
 use crate::base::text::cut;
 use crate::base::time::Millis;
-use crate::domain::address::{read_page_url, read_referrer_url};
+use crate::domain::address::{read_page_url, read_referrer_url, registrable_domain};
 use crate::domain::denied::DenyList;
 use crate::domain::device::{Agent, AgentParser, DeviceCategory};
 use crate::domain::event::{Act, Event, EventType, PageInfo, Stream};
@@ -20,17 +19,21 @@ use crate::domain::site::{ConsentSource, KeepIp, Site};
 use crate::domain::visit::EndReason;
 use crate::ingest::limits::{LANGUAGE_BYTES_MAX, Limits, NAME_BYTES_MAX, USER_AGENT_BYTES_MAX};
 use crate::ingest::shape::check::{fits, id, purposes, short};
+use crate::ingest::shape::known::Known;
 use crate::ingest::shape::parts::{content_hash, context, conversation, custom};
 use crate::ingest::wire::{Invalid, RawEvent};
 
 mod check;
 mod decide;
+mod known;
 mod parts;
 
 pub use decide::{shape_attached, shape_decision};
 
-/// Parsed user agents that are remembered; when full all are forgotten, since the frequent ones are back at once.
+/// Parsed user agents that are remembered.
 const AGENTS_MAX: usize = 1024;
+/// Hosts of pages and referrers whose registrable domain is remembered.
+const HOSTS_MAX: usize = 512;
 
 /// Names with a fixed meaning (seed 004); every other name is the site's own.
 const SYSTEM_NAMES: [&str; 6] = ["VisitStarted", "PageEntered", "PageExited", "SignIn", "SignOut", "UserInfo"];
@@ -81,7 +84,8 @@ impl Origin<'_> {
 pub struct Deriver {
     parser: AgentParser,
     book: ReferrerBook,
-    agents: Mutex<HashMap<Box<str>, Arc<Agent>>>,
+    agents: Known<Agent>,
+    domains: Known<str>,
     deny: DenyList,
 }
 
@@ -94,7 +98,8 @@ impl Default for Deriver {
 impl Deriver {
     /// With the rules that are compiled in, leaving out what tells of the list's words.
     pub fn with(deny: DenyList) -> Self {
-        Deriver { parser: AgentParser::new(), book: ReferrerBook::builtin(), agents: Mutex::default(), deny }
+        let (agents, domains) = (Known::new(AGENTS_MAX), Known::new(HOSTS_MAX));
+        Deriver { parser: AgentParser::new(), book: ReferrerBook::builtin(), agents, domains, deny }
     }
 
     /// Leaves out of an event what tells of a special category of personal data.
@@ -104,24 +109,23 @@ impl Deriver {
 
     /// What a user agent tells; remembered, since few of them make most requests.
     pub fn agent(&self, user_agent: &str) -> Arc<Agent> {
-        let mut known = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(agent) = known.get(user_agent) {
-            return agent.clone();
-        }
-        drop(known);
-        let agent = Arc::new(self.parser.parse(user_agent));
-        known = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= AGENTS_MAX {
-            known.clear();
-        }
-        known.insert(user_agent.into(), agent.clone());
-        agent
+        self.agents.get(user_agent, |text| Arc::new(self.parser.parse(text)))
+    }
+
+    /// What can be registered of a host; remembered, since a site has one or two and the engines that lead to it are few.
+    fn domain(&self, host: &str) -> String {
+        (*self.domains.get(host, |host| registrable_domain(host).into())).to_owned()
     }
 
     /// Checks an event and derives what it does not say. `hash_key` is the database's secret.
     /// Errors: the first field that is wrong, and what would be right.
-    pub fn shape(&self, raw: RawEvent<'_>, origin: &Origin<'_>, hash_key: &HashKey, limits: &Limits) -> Shaped<Event> {
-        let mut raw = raw;
+    pub fn shape(
+        &self,
+        mut raw: RawEvent<'_>,
+        origin: &Origin<'_>,
+        hash_key: &HashKey,
+        limits: &Limits,
+    ) -> Shaped<Event> {
         let site = origin.site;
         let mut event = named(&mut raw, site)?;
         event.id = id("eventId", raw.event_id.take(), limits)?;
@@ -171,11 +175,9 @@ impl Deriver {
             language: language.or(language_code),
             category: short("category", raw.category.take(), most)?,
         };
-        let mut host = String::new();
         if let Some(url) = raw.url.take().filter(|url| !url.is_empty()) {
             fits("page.url", &url, limits.url_bytes_max)?;
             let landed = read_page_url(&url, &site.url_rules).map_err(|error| Invalid::new("page.url", error.what))?;
-            host.clone_from(&landed.address.hostname);
             event.page.address = Some(landed.address);
             event.campaign = landed.campaign;
             event.search_query = event.search_query.take().or(landed.search_query);
@@ -188,11 +190,10 @@ impl Deriver {
             _ => {}
         }
         // a referrer that makes no sense is the other site's doing, and no reason to lose the event
-        event.referrer = raw
-            .referrer
-            .take()
-            .and_then(|referrer| read_referrer_url(&referrer, &site.url_rules))
-            .map(|found| self.book.classify(found, &host, &site.options.internal_hosts, event.campaign.as_ref()));
+        let host = event.page.address.as_ref().map_or("", |address| &address.hostname);
+        let (own, campaign) = (&site.options.internal_hosts, event.campaign.as_ref());
+        let found = raw.referrer.take().and_then(|referrer| read_referrer_url(&referrer, &site.url_rules));
+        event.referrer = found.map(|found| self.book.classify_by(found, host, own, campaign, |host| self.domain(host)));
         Ok(())
     }
 
