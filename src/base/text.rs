@@ -3,6 +3,26 @@
 
 use crate::base::error::{Error, Result};
 
+/// For each small first letter of some names a bit for each of their lengths, up to 31: most other texts are told from all of them by
+/// one look ([`may_be`]). Names begin with a small letter.
+pub const fn lengths_by_letter<const N: usize>(names: [&str; N]) -> [u32; 26] {
+    let mut out = [0; 26];
+    let mut n = 0;
+    while n < N {
+        let name = names[n].as_bytes();
+        out[(name[0] - b'a') as usize] |= 1 << name.len();
+        n += 1;
+    }
+    out
+}
+
+/// May a text be one of the names of [`lengths_by_letter`]?
+#[inline]
+pub fn may_be(text: &str, lengths: &[u32; 26]) -> bool {
+    let first = text.as_bytes().first().map_or(u8::MAX, |first| first.wrapping_sub(b'a'));
+    text.len() < 32 && lengths.get(usize::from(first)).is_some_and(|lengths| lengths >> text.len() & 1 != 0)
+}
+
 /// Lowercase hex.
 pub fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 2);

@@ -42,7 +42,7 @@ pub struct Address {
     /// The whole address as it is stored; a path with query where no host was given.
     pub url: String,
     /// `https`, `file`, `kiosk`, ...; empty for a bare path.
-    pub scheme: String,
+    pub scheme: Cow<'static, str>,
     /// Host in lower case, international names in their ASCII form, IPv6 in brackets.
     pub hostname: String,
     /// Path, percent-encoded.
@@ -76,11 +76,20 @@ pub struct Landed {
 /// Reads a page's address: http, https, file, an application's own scheme (`kiosk://...`), or a bare path (`/a?b=c`).
 /// Campaign and search query are taken before excluded parameters and the fragment go. Errors: Invalid, `url`.
 pub fn read_page_url(text: &str, rules: &UrlRules) -> Result<Landed> {
-    if let Some(plain) = Plain::read(text.trim()) {
-        let (campaign, search_query) = from_query(plain.query.unwrap_or_default(), rules);
+    if let Some(plain) = Plain::read(trimmed(text), |name| tells(name, rules)) {
+        let told = plain.query.filter(|_| plain.told);
+        let (campaign, search_query) = told.map(|query| from_query(query, rules)).unwrap_or_default();
         return Ok(Landed { address: plain_parts(&plain, rules), search_query, campaign });
     }
     any_page_url(text, rules)
+}
+
+/// The text without white space around it; looked for only where there may be some.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [b'!'..=b'~', .., b'!'..=b'~'] => text,
+        _ => text.trim(),
+    }
 }
 
 fn any_page_url(text: &str, rules: &UrlRules) -> Result<Landed> {
@@ -89,16 +98,16 @@ fn any_page_url(text: &str, rules: &UrlRules) -> Result<Landed> {
             .code("url")
             .remedy("send an absolute address or a path that begins with /")
     })?;
-    let (campaign, search_query) = from_query(url.query().unwrap_or_default(), rules);
+    let query = url.query().unwrap_or_default();
+    let mut names = query.split('&').flat_map(|one| one.split('=').next());
+    let told = names.any(|name| name.contains(['%', '+']) || tells(name, rules));
+    let (campaign, search_query) = if told { from_query(query, rules) } else { (None, None) };
     scrub(&mut url, rules);
     Ok(Landed { address: parts(&url, bare), search_query, campaign })
 }
 
 /// Campaign and search query; the query is decoded once, it is most of an address's cost.
 fn from_query(query: &str, rules: &UrlRules) -> (Option<Campaign>, Option<String>) {
-    if !tells(query, rules) {
-        return (None, None);
-    }
     let pairs: Vec<_> = query_pairs(query).collect();
     let searched = rules.search_query_parameters.iter().find_map(|wanted| {
         pairs.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).find_map(|(_, value)| short_value(value))
@@ -106,21 +115,15 @@ fn from_query(query: &str, rules: &UrlRules) -> (Option<Campaign>, Option<String
     (campaign::from_query(pairs), searched)
 }
 
-/// May a query hold a campaign or a search? Most do not, and need not be decoded.
-fn tells(query: &str, rules: &UrlRules) -> bool {
-    !query.is_empty()
-        && query.split('&').any(|parameter| {
-            let name = parameter.split('=').next().unwrap_or_default();
-            name.bytes().any(|b| b == b'%' || b == b'+')
-                || campaign::is_parameter(name)
-                || rules.search_query_parameters.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
-        })
+/// Does a parameter of that name, as it is written, tell of a campaign or a search? Most queries hold none, and need not be decoded.
+fn tells(name: &str, rules: &UrlRules) -> bool {
+    campaign::is_parameter(name) || rules.search_query_parameters.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
 }
 
 /// Reads a referrer's address; whatever has no host or makes no sense gives `None`.
 /// Of one that is too long, the query is given up.
 pub fn read_referrer_url(text: &str, rules: &UrlRules) -> Option<Address> {
-    if let Some(plain) = Plain::read(text.trim()) {
+    if let Some(plain) = Plain::read(trimmed(text), |_| false) {
         return Some(plain_parts(&plain, rules));
     }
     any_referrer_url(text, rules)
@@ -227,36 +230,38 @@ fn is_excluded(parameter: &str, rules: &UrlRules) -> bool {
 /// The parts of an address that needs no rewriting but the removal of parameters.
 fn plain_parts(plain: &Plain<'_>, rules: &UrlRules) -> Address {
     let given = plain.query.unwrap_or_default();
-    let untouched = rules.excluded_query_parameters.is_empty() && !holds_empty(given);
-    let query = if untouched { Cow::Borrowed(given) } else { Cow::Owned(without_excluded(given, rules)) };
-    let mut url = String::with_capacity(plain.before.len() + 1 + query.len());
-    url.push_str(plain.before);
-    if !query.is_empty() {
-        url.push('?');
-        url.push_str(&query);
-    }
+    let whole = plain.query.is_none() || plain.tidy && !may_exclude(given, rules);
+    let (url, query_string) = if whole {
+        (plain.whole.to_owned(), given.to_owned())
+    } else {
+        let query = without_excluded(given, rules);
+        let mut url = String::with_capacity(plain.before.len() + 1 + query.len());
+        url.push_str(plain.before);
+        if !query.is_empty() {
+            url.push('?');
+            url.push_str(&query);
+        }
+        (url, query)
+    };
     Address {
         url,
-        scheme: plain.scheme.to_owned(),
+        scheme: plain.scheme.into(),
         hostname: plain.host.to_owned(),
         pathname: plain.path.to_owned(),
-        query_string: query.into_owned(),
+        query_string,
         fragment: String::new(),
         port: None,
     }
 }
 
-/// Is a parameter empty? (A query begins and ends with a separator, or two stand together.)
-fn holds_empty(query: &str) -> bool {
-    let mut before = b'&';
-    for byte in query.bytes() {
-        let separates = matches!(byte, b'&' | b';' | b'?');
-        if separates && before == b'&' {
-            return true;
-        }
-        before = if separates { b'&' } else { byte };
-    }
-    before == b'&'
+/// May a parameter of a query be excluded? Of most the name shows that it is not, and nothing need be decoded.
+fn may_exclude(query: &str, rules: &UrlRules) -> bool {
+    !rules.excluded_query_parameters.is_empty()
+        && query.split(['&', ';', '?']).any(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default();
+            name.bytes().any(|b| matches!(b, b'%' | b'+' | b'['))
+                || rules.excluded_query_parameters.iter().any(|x| x.eq_ignore_ascii_case(name))
+        })
 }
 
 fn parts(url: &Url, bare: bool) -> Address {
@@ -267,7 +272,7 @@ fn parts(url: &Url, bare: bool) -> Address {
     let after_host = || url[url::Position::BeforePath..].to_owned();
     Address {
         url: if bare { after_host() } else { url.as_str().to_owned() },
-        scheme: if bare { String::new() } else { url.scheme().to_owned() },
+        scheme: if bare { Cow::Borrowed("") } else { url.scheme().to_owned().into() },
         hostname,
         pathname: url.path().to_owned(),
         query_string: url.query().unwrap_or_default().to_owned(),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::text::cut;
+use crate::base::text::{cut, lengths_by_letter, may_be};
 
 /// Longest value that is kept: bytes.
 pub const VALUE_BYTES_MAX: usize = 256;
@@ -82,10 +82,24 @@ const PAID_MEDIA: [&str; 18] = [
     "native",
 ];
 
+/// The names of click ids, told from nearly all others by first letter and length.
+const LENGTHS: [u32; 26] = {
+    let mut names = [""; CLICK_IDS.len()];
+    let mut n = 0;
+    while n < names.len() {
+        names[n] = CLICK_IDS[n].0;
+        n += 1;
+    }
+    lengths_by_letter(names)
+};
+
 /// Does a parameter of that name, as it is written, tell of a campaign?
 pub(crate) fn is_parameter(name: &str) -> bool {
-    let utm = name.len() > 4 && name.as_bytes()[..4].eq_ignore_ascii_case(b"utm_");
-    utm || CLICK_IDS.iter().any(|(parameter, ..)| parameter.eq_ignore_ascii_case(name))
+    let begin = name.as_bytes().first_chunk::<4>();
+    let utm = begin.is_some_and(|begin| name.len() > 4 && begin.eq_ignore_ascii_case(b"utm_"));
+    // names are small; what begins with a capital is looked at whole
+    let seldom = begin.is_some_and(|begin| begin[0].is_ascii_uppercase()) || may_be(name, &LENGTHS);
+    utm || seldom && CLICK_IDS.iter().any(|(parameter, ..)| parameter.eq_ignore_ascii_case(name))
 }
 
 /// The campaign in an address's parameters, given decoded and in their order; `None` when they name none.

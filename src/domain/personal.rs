@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::text::{lengths_by_letter, may_be};
 use crate::base::time::Date;
 use crate::domain::event::{Attribute, DataType};
 
@@ -60,8 +61,22 @@ const TRAITS: &[(&str, Kind)] = &[
     ("industry", Kind::Text),
 ];
 
+/// Their names, told from nearly all others by first letter and length.
+const LENGTHS: [u32; 26] = {
+    let mut names = [""; TRAITS.len()];
+    let mut n = 0;
+    while n < names.len() {
+        names[n] = TRAITS[n].0;
+        n += 1;
+    }
+    lengths_by_letter(names)
+};
+
 /// What a trait of that name holds; `None` for a custom one.
 pub fn kind(name: &str) -> Option<Kind> {
+    if !may_be(name, &LENGTHS) {
+        return None;
+    }
     TRAITS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
 }
 

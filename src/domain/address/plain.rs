@@ -8,6 +8,8 @@ use super::URL_BYTES_MAX;
 const HOST: u8 = 1;
 /// A byte that stands for itself in path and query.
 const REST: u8 = 2;
+/// Such a byte that means something there as well: it separates, ends a name, or stands for another.
+const MARK: u8 = 4;
 
 const CLASSES: [u8; 256] = classes();
 
@@ -19,10 +21,11 @@ const fn classes() -> [u8; 256] {
         if byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.') {
             out[b] = HOST | REST;
         } else if byte.is_ascii_uppercase()
-            || matches!(byte, b'_' | b'~' | b'!' | b'$' | b'&' | b'(' | b')' | b'*')
-            || matches!(byte, b'+' | b',' | b';' | b'=' | b':' | b'@' | b'/' | b'%')
+            || matches!(byte, b'_' | b'~' | b'!' | b'$' | b'(' | b')' | b'*' | b',' | b':' | b'@')
         {
             out[b] = REST;
+        } else if matches!(byte, b'&' | b';' | b'/' | b'%' | b'=' | b'+') {
+            out[b] = REST | MARK;
         }
         b += 1;
     }
@@ -39,11 +42,17 @@ pub(super) struct Plain<'a> {
     pub(super) query: Option<&'a str>,
     /// All before the query.
     pub(super) before: &'a str,
+    /// The whole.
+    pub(super) whole: &'a str,
+    /// The query has parameters, and none of them is empty.
+    pub(super) tidy: bool,
+    /// A parameter has a name that was asked for, or one that must be decoded first.
+    pub(super) told: bool,
 }
 
 impl<'a> Plain<'a> {
-    /// Cuts up an address; `None` where it may have to be rewritten.
-    pub(super) fn read(text: &'a str) -> Option<Self> {
+    /// Cuts up an address; `None` where it may have to be rewritten. `is_wanted` is asked of the names of parameters (between `&`).
+    pub(super) fn read(text: &'a str, is_wanted: impl Fn(&str) -> bool) -> Option<Self> {
         let scheme = if text.starts_with("https://") {
             "https"
         } else if text.starts_with("http://") {
@@ -56,41 +65,69 @@ impl<'a> Plain<'a> {
         }
         let begin = scheme.len() + 3;
         let bytes = text.as_bytes();
-        let slash = begin + run(&bytes[begin..], HOST);
-        let end = slash + run(&bytes[slash..], REST);
+        let mut slash = begin;
+        while bytes.get(slash).is_some_and(|byte| CLASSES[usize::from(*byte)] & HOST != 0) {
+            slash += 1;
+        }
         let host = &text[begin..slash];
-        if bytes.get(slash) != Some(&b'/') || !is_plain_host(host) || !is_plain_path(&bytes[slash..end]) {
+        if bytes.get(slash) != Some(&b'/') || !is_plain_host(host) {
             return None;
         }
-        let query = match bytes.get(end) {
-            None => None,
-            Some(b'?') => {
-                let mut at = end;
-                while bytes.get(at) == Some(&b'?') {
-                    at += 1;
-                    at += run(&bytes[at..], REST);
-                }
-                if at < bytes.len() {
-                    return None;
-                }
-                Some(&text[end + 1..])
-            }
-            Some(_) => return None,
-        };
-        Some(Plain { scheme, host, path: &text[slash..end], query, before: &text[..end] })
+        let end = path_end(bytes, slash)?;
+        let query = text.get(end + 1..);
+        let (tidy, told) = query.map_or(Some((false, false)), |query| judge(query, is_wanted))?;
+        Some(Plain { scheme, host, path: &text[slash..end], query, before: &text[..end], whole: text, tidy, told })
     }
 }
 
-/// How many bytes at the beginning are of a class.
-fn run(bytes: &[u8], class: u8) -> usize {
-    let mut n = 0;
-    for byte in bytes {
-        if CLASSES[usize::from(*byte)] & class == 0 {
-            break;
+/// Where a path ends, before `?` or with the text; `None` where it is not plain. No segment begins with a dot, written so or as
+/// `%2e`: no `.` or `..` that would be resolved.
+fn path_end(bytes: &[u8], begin: usize) -> Option<usize> {
+    let mut at = begin;
+    while let Some(byte) = bytes.get(at) {
+        let class = CLASSES[usize::from(*byte)];
+        at += 1;
+        if class & (REST | MARK) == REST {
+            continue;
         }
-        n += 1;
+        match (*byte, bytes.get(at..at + 2)) {
+            (b'?', _) => return Some(at - 1),
+            (b'/', _) if matches!(bytes.get(at), Some(b'.' | b'%')) => return None,
+            (b'%', Some([b'2', b'e' | b'E'])) => return None, // a dot, wherever it stands
+            _ if class == 0 => return None,
+            _ => {}
+        }
     }
-    n
+    Some(at)
+}
+
+/// Does a query hold parameters, and is none of them empty (it begins and ends with a separator, or two stand together)? And does
+/// it tell what is wanted? `None` where it is not plain.
+fn judge(query: &str, is_wanted: impl Fn(&str) -> bool) -> Option<(bool, bool)> {
+    let (mut tidy, mut told) = (true, false);
+    // where the parameter begins, and where its name, as long as that goes on
+    let (mut from, mut name) = (0, Some(0));
+    for (at, byte) in query.bytes().enumerate() {
+        let class = CLASSES[usize::from(byte)];
+        if class & (REST | MARK) == REST {
+            continue;
+        }
+        match byte {
+            b'&' | b';' | b'?' => {
+                tidy &= from < at;
+                from = at + 1;
+            }
+            b'%' | b'+' => told |= name.is_some(),
+            _ if class == 0 => return None,
+            _ => {}
+        }
+        if matches!(byte, b'=' | b'&') {
+            told |= name.is_some_and(|begin| is_wanted(&query[begin..at]));
+            name = (byte == b'&').then_some(at + 1);
+        }
+    }
+    told |= name.is_some_and(|begin| is_wanted(&query[begin..]));
+    Some((tidy && from < query.len(), told))
 }
 
 /// A name in lower case whose last label begins with a letter, so that it is no IPv4 address, and no international one.
@@ -117,21 +154,6 @@ fn is_plain_host(host: &str) -> bool {
     bytes.len() <= 253 && length > 0 && before != b'-' && last_begins.is_ascii_lowercase()
 }
 
-/// No segment begins with a dot, written so or as `%2e`: no `.` or `..` that would be resolved.
-fn is_plain_path(path: &[u8]) -> bool {
-    let mut before = b'a';
-    for (at, byte) in path.iter().enumerate() {
-        if before == b'/' && (*byte == b'.' || *byte == b'%') {
-            return false;
-        }
-        if *byte == b'%' && matches!(path.get(at + 1..at + 3), Some([b'2', b'e' | b'E'])) {
-            return false; // a dot, wherever it stands
-        }
-        before = *byte;
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::Dice;
@@ -145,7 +167,7 @@ mod tests {
             "http://a.b/x/y.html?a=b?c&d=/e",
             "https://shop.example/A%20b?",
         ] {
-            assert!(Plain::read(text).is_some(), "{text}");
+            assert!(Plain::read(text, |_| false).is_some(), "{text}");
         }
         for text in [
             "https://shop.example",
@@ -161,8 +183,15 @@ mod tests {
             "ftp://shop.example/",
             "/path",
         ] {
-            assert_eq!(Plain::read(text), None, "{text}");
+            assert_eq!(Plain::read(text, |_| false), None, "{text}");
         }
+    }
+
+    fn judged_as_by_splitting(read: &Plain<'_>, seed: u64) {
+        let tidy = read.query.is_some_and(|query| query.split(['&', ';', '?']).all(|one| !one.is_empty()));
+        let mut names = read.query.into_iter().flat_map(|query| query.split('&').flat_map(|one| one.split('=').next()));
+        let told = names.any(|name| name == "a" || name.contains(['%', '+']));
+        assert_eq!((read.tidy, read.told), (tidy, told), "{} (seed {seed})", read.whole);
     }
 
     #[test]
@@ -224,7 +253,7 @@ mod tests {
             for _ in 0..random.below(8) {
                 text.push_str(PIECES[random.below(PIECES.len())]);
             }
-            let Some(read) = Plain::read(&text) else { continue };
+            let Some(read) = Plain::read(&text, |name| name == "a") else { continue };
             plain += 1;
             let (url, _) = super::super::parse(&text).unwrap_or_else(|e| panic!("{text}: {e} (seed {seed})"));
             assert_eq!(url.as_str(), text, "seed {seed}");
@@ -232,6 +261,8 @@ mod tests {
             assert_eq!((url.scheme(), url.path()), (read.scheme, read.path), "{text} (seed {seed})");
             assert_eq!((url.query(), url.fragment()), (read.query, None), "{text} (seed {seed})");
             assert!(url.username().is_empty() && url.password().is_none(), "{text} (seed {seed})");
+            assert_eq!(read.whole, text);
+            judged_as_by_splitting(&read, seed);
         }
         assert!(plain > 1_000, "{plain} of 60,000 were plain (seed {seed})");
     }
