@@ -122,7 +122,7 @@ fn took(fate: ImportFate) -> Took {
 pub fn page_view(deriver: &Deriver, site: &Site, line: &LogLine<'_>, visitor: Option<ClientId>) -> Event {
     let origin =
         Origin { site, user_agent: None, ip: None, place: None, sent_at: None, authority: Authority::Operator };
-    let raw = RawEvent {
+    let mut raw = RawEvent {
         name: Some("page_viewed".into()),
         url: Some(line.target.as_ref().into()),
         referrer: line.referrer.as_deref().map(Into::into),
@@ -131,8 +131,8 @@ pub fn page_view(deriver: &Deriver, site: &Site, line: &LogLine<'_>, visitor: Op
     };
     // the hash of an imported event is never compared: it has no id of its own
     let key = crate::base::digest::HashKey::new(&[0; 32]);
-    let mut event =
-        deriver.shape(raw, &origin, &key, &Limits::default()).unwrap_or_else(|_| Event::named("page_viewed"));
+    let shaped = deriver.shape(&mut raw, &origin, &key, &Limits::default());
+    let mut event = shaped.map_or_else(|_| Event::named("page_viewed"), |event| *event);
     event.imported_at = Some(Millis(line.at.0));
     event.visitor = visitor;
     event

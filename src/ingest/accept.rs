@@ -169,12 +169,14 @@ impl Ingest {
                 _ if filtered => Part::Filtered,
                 Err(problem) => Part::Invalid(problem),
                 Ok(Item::Decision(raw)) => self.decision_line(*raw, &origin),
-                Ok(Item::Event(raw)) => match self.deriver.shape(*raw, &origin, self.hash_key(), &self.limits) {
-                    Err(problem) => Part::Invalid(problem),
-                    Ok(event) => self
-                        .too_old(&event, arrived.received)
-                        .map_or_else(|| Part::Event(Box::new(event)), Part::Invalid),
-                },
+                Ok(Item::Event(mut raw)) => {
+                    match self.deriver.shape(&mut raw, &origin, self.hash_key(), &self.limits) {
+                        Err(problem) => Part::Invalid(problem),
+                        Ok(event) => {
+                            self.too_old(&event, arrived.received).map_or_else(|| Part::Event(event), Part::Invalid)
+                        }
+                    }
+                }
             })
             .collect();
         if let Some(decision) = attached {

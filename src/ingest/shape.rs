@@ -117,26 +117,27 @@ impl Deriver {
         (*self.domains.get(host, |host| registrable_domain(host).into())).to_owned()
     }
 
-    /// Checks an event and derives what it does not say. `hash_key` is the database's secret.
+    /// Checks an event and derives what it does not say, taking its texts. `hash_key` is the database's secret. Both events are
+    /// large, and stay where they are.
     /// Errors: the first field that is wrong, and what would be right.
     pub fn shape(
         &self,
-        mut raw: RawEvent<'_>,
+        raw: &mut RawEvent<'_>,
         origin: &Origin<'_>,
         hash_key: &HashKey,
         limits: &Limits,
-    ) -> Shaped<Event> {
+    ) -> Shaped<Box<Event>> {
         let site = origin.site;
-        let mut event = named(&mut raw, site)?;
+        let mut event = named(raw, site)?;
         event.id = id("eventId", raw.event_id.take(), limits)?;
         event.visitor = id("visitor", raw.visitor.take(), limits)?;
         event.visit = id("visitId", raw.visit_id.take(), limits)?;
         event.device_id = id("deviceId", raw.device_id.take(), limits)?.map(|id| id.to_string());
         event.client_at = raw.time;
         event.sent_at = raw.sent_at.or(origin.sent_at);
-        self.page(&mut event, &mut raw, site, limits)?;
-        event.context = context(&raw, limits)?;
-        self.agent_of(&mut event, &raw, origin);
+        self.page(&mut event, raw, site, limits)?;
+        event.context = context(raw, limits)?;
+        self.agent_of(&mut event, raw, origin);
         event.claim = match raw.consent.take() {
             Some(words) => Some(purposes("consent", &words, site)?),
             None => None,
@@ -151,8 +152,8 @@ impl Deriver {
                 return Err(Invalid::new("visitor", "is missing: the decision must be somebody's"));
             }
         }
-        event.conversation = conversation(&mut raw, event.act, limits)?;
-        custom(&mut event, &mut raw, limits)?;
+        event.conversation = conversation(raw, event.act, limits)?;
+        custom(&mut event, raw, limits)?;
         keep_address(&mut event, origin);
         event.content_hash = content_hash(&event, hash_key);
         event.personal.claim(&mut event.attributes);
@@ -219,7 +220,7 @@ impl Deriver {
 }
 
 /// Name, type, stream and act.
-fn named(raw: &mut RawEvent<'_>, site: &Site) -> Shaped<Event> {
+fn named(raw: &mut RawEvent<'_>, site: &Site) -> Shaped<Box<Event>> {
     let name = raw.name.take().ok_or_else(|| Invalid::new("name", "is missing"))?;
     let well_formed = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !well_formed || name.len() > NAME_BYTES_MAX {
@@ -229,7 +230,7 @@ fn named(raw: &mut RawEvent<'_>, site: &Site) -> Shaped<Event> {
     if raw.act.is_none() && !allowed.is_empty() && !allowed.iter().any(|one| *one == name) {
         return Err(Invalid::new("name", format!("{name} is not among the site's allowed_events")));
     }
-    let mut event = Event::named(&name);
+    let mut event = Box::new(Event::named(&name));
     event.act = raw.act.unwrap_or(event.act);
     let system = SYSTEM_NAMES.contains(&name.as_ref());
     event.event_type = if system { EventType::System } else { EventType::Business };

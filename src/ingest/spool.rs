@@ -182,10 +182,12 @@ impl Ingest {
             Err(e) => Part::Invalid(decode::Invalid::new("line", e.what)),
             Ok(Err(problem)) => Part::Invalid(problem),
             Ok(Ok(Item::Decision(raw))) => self.decision_line(*raw, &origin),
-            Ok(Ok(Item::Event(raw))) => match self.deriver.shape(*raw, &origin, self.hash_key(), &self.limits) {
-                Ok(event) => Part::Event(Box::new(event)),
-                Err(problem) => Part::Invalid(problem),
-            },
+            Ok(Ok(Item::Event(mut raw))) => {
+                match self.deriver.shape(&mut raw, &origin, self.hash_key(), &self.limits) {
+                    Ok(event) => Part::Event(event),
+                    Err(problem) => Part::Invalid(problem),
+                }
+            }
         }
     }
 

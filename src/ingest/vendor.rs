@@ -88,7 +88,7 @@ impl Ingest {
     fn vendor_part(
         &self,
         kind: Kind,
-        raw: RawEvent<'_>,
+        mut raw: RawEvent<'_>,
         arrived: &Arrived<'_>,
         seat: &Seat,
     ) -> std::result::Result<Part, Refused> {
@@ -106,13 +106,13 @@ impl Ingest {
             authority: arrived.authority,
         };
         let attached = self.attached(None, arrived, &origin)?;
-        let shaped = self.deriver.shape(raw, &origin, self.hash_key(), &self.limits);
+        let shaped = self.deriver.shape(&mut raw, &origin, self.hash_key(), &self.limits);
         let mut event = shaped.map_err(|problem| Refused::Problem(problem.into()))?;
         event.decision = attached.map(|decision| taken_with(&event, &decision, true));
         if kind == Kind::Action {
             self.whose_action(&mut event)?;
         }
-        Ok(Part::Event(Box::new(event)))
+        Ok(Part::Event(event))
     }
 
     /// An action names the session we gave; it belongs to that visit's visitor.

@@ -29,7 +29,7 @@ fn limits() -> Limits {
     Limits::default()
 }
 
-fn shaped(raw: RawEvent<'_>) -> Event {
+fn shaped(mut raw: RawEvent<'_>) -> Event {
     let site = Site::compile(SiteOptions::builtin()).unwrap();
     let place = Some(Place { country_name: Some("Norway".into()), ..Place::default() });
     let from = Origin {
@@ -40,7 +40,7 @@ fn shaped(raw: RawEvent<'_>) -> Event {
         sent_at: None,
         authority: Authority::Public,
     };
-    Deriver::default().shape(raw, &from, &HashKey::new(&[1; 32]), &limits()).unwrap()
+    *Deriver::default().shape(&mut raw, &from, &HashKey::new(&[1; 32]), &limits()).unwrap()
 }
 
 fn visit() -> VisitSummary {

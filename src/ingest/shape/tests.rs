@@ -33,8 +33,8 @@ fn key() -> HashKey {
 
 fn shaped(body: &str, origin: &Origin<'_>) -> Shaped<Event> {
     let limits = Limits::default();
-    let Item::Event(raw) = decode::one_line(body.as_bytes(), &limits).expect(body)? else { panic!("{body}") };
-    deriver().shape(*raw, origin, &key(), &limits)
+    let Item::Event(mut raw) = decode::one_line(body.as_bytes(), &limits).expect(body)? else { panic!("{body}") };
+    deriver().shape(&mut raw, origin, &key(), &limits).map(|event| *event)
 }
 
 fn event(body: &str) -> Event {
@@ -229,8 +229,8 @@ fn a_site_may_allow_some_names_only() {
     assert!(shaped(r#"{"name":"page_viewed","url":"/"}"#, &origin(&site)).is_ok());
     let problem = shaped(r#"{"name":"bought"}"#, &origin(&site)).unwrap_err();
     assert!(problem.field == "name" && problem.what.contains("allowed_events"));
-    let action = RawEvent { name: Some("action_state".into()), act: Some(Act::ActionState), ..RawEvent::default() };
-    assert!(deriver().shape(action, &origin(&site), &key(), &Limits::default()).is_ok());
+    let mut action = RawEvent { name: Some("action_state".into()), act: Some(Act::ActionState), ..RawEvent::default() };
+    assert!(deriver().shape(&mut action, &origin(&site), &key(), &Limits::default()).is_ok());
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn content_is_name_time_page_and_attributes() {
         assert_ne!(event(other).content_hash, hash, "{other}");
     }
     let otherwise = deriver().shape(
-        RawEvent { name: Some("a".into()), ..RawEvent::default() },
+        &mut RawEvent { name: Some("a".into()), ..RawEvent::default() },
         &origin(&site(|_| {})),
         &HashKey::new(&[8; 32]),
         &Limits::default(),
