@@ -27,6 +27,9 @@ pub fn decoded<'a>(request: &'a Request, limits: &Limits) -> Result<Cow<'a, [u8]
 /// How the body is written, by its content type; without one it is JSON.
 pub fn format(request: &Request) -> Result<Format> {
     let full = request.head.headers.get("content-type").unwrap_or("application/json");
+    if full == "application/json" {
+        return Ok(Format::Json);
+    }
     let name = full.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     match name.as_str() {
         // curl's default for -d: whoever types an example by hand means JSON

@@ -130,12 +130,18 @@ impl Headers {
 
     /// The value of the first line of that name (given in lower case).
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(have, _)| *have == name).map(|(_, value)| value)
+        self.lines.iter().find(|line| self.is_named(line, name)).map(|line| &self.text[line.colon..line.end])
     }
 
     /// The values of all lines of that name (given in lower case), in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.iter().filter(move |(have, _)| *have == name).map(|(_, value)| value)
+        self.lines.iter().filter(|line| self.is_named(line, name)).map(|line| &self.text[line.colon..line.end])
+    }
+
+    /// Most names differ in length already.
+    fn is_named(&self, line: &Line, name: &str) -> bool {
+        line.colon - line.start == name.len()
+            && self.text.as_bytes().get(line.start..line.colon) == Some(name.as_bytes())
     }
 
     /// All lines as (lower-case name, value).

@@ -109,8 +109,7 @@ impl HeadScan {
             return Err(Refusal::Malformed("a header name has a character that names must not have"));
         }
         let value = &value[1..];
-        // Without an early exit the compiler looks at many bytes at a time.
-        if value.iter().fold(false, |bad, b| bad | is_control(*b)) {
+        if may_hold_control(value) && value.iter().any(|b| is_control(*b)) {
             return Err(Refusal::Malformed("a header value has a control character"));
         }
         // Only three names matter here, told apart by length first.
@@ -196,7 +195,21 @@ fn line_feed(bytes: &[u8]) -> Option<usize> {
     (bytes[last] == b'\n').then_some(last)
 }
 
-fn is_control(byte: u8) -> bool {
+/// Is any byte below the space, or above `~`? Eight at a time; the bytes of other alphabets and tabs come with the control characters.
+pub(super) fn may_hold_control(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let mut eights = bytes.chunks_exact(8);
+    let mut seen = 0;
+    for eight in &mut eights {
+        let word = u64::from_le_bytes(eight.try_into().unwrap_or_default());
+        // the high bit of a byte of 0x7f and more, and of one below 0x20; of ASCII no sum reaches into the next byte
+        seen |= word | word.wrapping_add(ONES) | !(word.wrapping_add(ONES * 0x60));
+    }
+    seen & HIGH != 0 || eights.remainder().iter().any(|b| is_control(*b))
+}
+
+pub(super) fn is_control(byte: u8) -> bool {
     (byte < b' ' && byte != b'\t') || byte == 0x7f
 }
 

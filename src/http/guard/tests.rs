@@ -178,3 +178,16 @@ fn an_incomplete_head_is_held_back_whole() {
     assert_eq!((guard.ready(), guard.refusal()), (REFUSED_HEAD, Some(Refusal::Slow)));
     assert_eq!(guard.refusal().map(|why| why.error().code), Some("too_slow"));
 }
+
+#[test]
+fn no_control_character_is_passed_over_eight_bytes_at_a_time() {
+    for length in 0..20 {
+        let ordinary = vec![b'a'; length];
+        assert!(!head::may_hold_control(&ordinary));
+        for (at, byte) in (0..length).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+            let mut value = ordinary.clone();
+            value[at] = byte;
+            assert!(head::may_hold_control(&value) || !head::is_control(byte), "{byte} at {at} of {length}");
+        }
+    }
+}
