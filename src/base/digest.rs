@@ -101,14 +101,8 @@ pub struct ShortHash(SipHash);
 impl ShortHash {
     /// Adds a part behind its length.
     pub fn field(&mut self, part: &[u8]) {
-        let length = u64::from(u32::try_from(part.len()).unwrap_or(u32::MAX));
-        match part.split_first_chunk() {
-            Some((four, rest)) => {
-                self.0.add(length | u64::from(u32::from_le_bytes(*four)) << 32, 8);
-                self.0.write(rest);
-            }
-            None => self.0.add(length | word(part) << 32, 4 + part.len()),
-        }
+        self.0.add(u64::from(u32::try_from(part.len()).unwrap_or(u32::MAX)), 4);
+        self.0.write(part);
     }
 
     /// The hash of all parts.
