@@ -7,7 +7,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Result;
-use crate::base::text::{hex, push_hex, unhex};
+use crate::base::text::{hex, hex_pair, unhex};
 use crate::base::time::Millis;
 
 /// `N` random bytes from the operating-system-seeded generator of this thread.
@@ -35,15 +35,16 @@ pub fn uuid_text(bytes: &[u8; 16]) -> String {
     out
 }
 
+/// Where the digits of each byte of a UUID begin; dashes stand between.
+const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
 /// Adds [`uuid_text`] to a text.
 pub fn push_uuid(out: &mut String, bytes: &[u8; 16]) {
-    let mut from = 0;
-    for upto in [4, 6, 8, 10] {
-        push_hex(out, &bytes[from..upto]);
-        out.push('-');
-        from = upto;
+    let mut text = [b'-'; 36];
+    for (byte, at) in bytes.iter().zip(PLACES) {
+        (text[at], text[at + 1]) = hex_pair(*byte);
     }
-    push_hex(out, &bytes[from..]);
+    out.push_str(std::str::from_utf8(&text).expect("invariant: digits and dashes are ASCII"));
 }
 
 /// The bytes of a text that is exactly [`uuid_text`] of them; anything else stays a text.
@@ -163,6 +164,14 @@ impl ClientId {
     /// A fresh UUIDv7.
     pub fn mint(now: Millis) -> Self {
         ClientId::Uuid(mint_uuid(now))
+    }
+
+    /// Adds its text to another.
+    pub fn push_to(&self, out: &mut String) {
+        match self {
+            ClientId::Uuid(bytes) => push_uuid(out, bytes),
+            ClientId::Text(text) => out.push_str(text),
+        }
     }
 
     /// The bytes that stand for it in keyed hashes.

@@ -30,14 +30,18 @@ pub fn hex(bytes: &[u8]) -> String {
     out
 }
 
+/// The two digits of a byte.
+pub fn hex_pair(byte: u8) -> (u8, u8) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)])
+}
+
 /// Adds lowercase hex.
 pub fn push_hex(out: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for some in bytes.chunks(16) {
         let mut digits = [0u8; 32];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(some) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+            (pair[0], pair[1]) = hex_pair(*byte);
         }
         push_ascii(out, &digits[..some.len() * 2]);
     }

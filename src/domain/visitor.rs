@@ -2,6 +2,7 @@
 //! Owns the shape only; rules of consent live in `consent.rs`. Must never hold a personal field.
 
 use crate::base::id::{ClientId, Seq, VisitorRef};
+use crate::base::text::push_hex;
 use crate::base::time::Millis;
 use crate::domain::consent::{Purposes, Standing};
 
@@ -86,8 +87,12 @@ impl Visitor {
 /// A sealed token that proves a client was handed this visitor id: `id.HMAC` (contract 2).
 /// The HMAC is over site and id, so it needs no storage.
 pub fn token(key: &crate::base::digest::HashKey, site: &str, visitor: &ClientId) -> String {
-    let mac = key.hmac(&[b"visitor-token", site.as_bytes(), visitor.to_string().as_bytes()]);
-    format!("{visitor}.{}", crate::base::text::hex(&mac[..16]))
+    let mut out = String::with_capacity(36 + 1 + 32);
+    visitor.push_to(&mut out);
+    let mac = key.hmac(&[b"visitor-token", site.as_bytes(), out.as_bytes()]);
+    out.push('.');
+    push_hex(&mut out, &mac[..16]);
+    out
 }
 
 /// What a visitor's no is kept under when the id itself may not be kept.

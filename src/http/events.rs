@@ -1,9 +1,9 @@
 //! `POST /v1/events`: the native door. Owns the answer's shape.
 //! Must never say more to the public than contract 1 allows.
 
-use serde::Serialize;
-
 use crate::base::error::Result;
+use crate::base::id::ClientId;
+use crate::base::text::{push_json, push_number};
 use crate::domain::event::Fate;
 use crate::http::answer::Answering;
 use crate::http::app::App;
@@ -15,54 +15,66 @@ use crate::http::{auth, body};
 use crate::ingest::accept::Answer;
 use crate::ingest::record::Outcome;
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ResultLine<'a> {
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<i64>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    withheld: &'a [&'static str],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    visitor_token: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    what: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<String>,
-}
+/// Bytes that a result takes as a rule.
+const RESULT_BYTES: usize = 112;
 
-#[derive(Serialize)]
-struct Results<'a> {
-    results: Vec<ResultLine<'a>>,
-}
-
-fn line(outcome: &Outcome, explain: bool) -> ResultLine<'_> {
-    let (reason, remedy) = if explain { outcome.explanation() } else { (None, None) };
-    let stored = matches!(outcome.fate, Fate::Accepted | Fate::Duplicate);
-    ResultLine {
-        outcome: outcome.fate.word(),
-        event_id: outcome.event_id.as_ref().map(ToString::to_string),
-        seq: outcome.seq.filter(|_| stored && explain).map(|seq| seq.0),
-        withheld: &outcome.withheld,
-        visitor_token: outcome.token.as_deref(),
-        field: outcome.problem.as_ref().map(|(field, _)| field.as_str()),
-        what: outcome.problem.as_ref().map(|(_, what)| what.as_str()),
-        reason,
-        remedy,
+fn add_text(out: &mut String, key: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        out.push_str(key);
+        push_json(out, value);
     }
+}
+
+/// Adds one result: written by hand, for it costs a third of what the library's way to the same bytes does.
+fn add(out: &mut String, outcome: &Outcome, explain: bool) {
+    let stored = matches!(outcome.fate, Fate::Accepted | Fate::Duplicate);
+    out.push_str("{\"outcome\":\"");
+    out.push_str(outcome.fate.word());
+    out.push('"');
+    match &outcome.event_id {
+        Some(ClientId::Text(id)) => add_text(out, ",\"eventId\":", Some(id)),
+        Some(id) => {
+            out.push_str(",\"eventId\":\"");
+            id.push_to(out); // digits and dashes
+            out.push('"');
+        }
+        None => {}
+    }
+    if let Some(seq) = outcome.seq.filter(|_| stored && explain) {
+        out.push_str(",\"seq\":");
+        push_number(out, seq.0);
+    }
+    for (nth, field) in outcome.withheld.iter().enumerate() {
+        out.push_str(if nth == 0 { ",\"withheld\":[" } else { "," });
+        push_json(out, field);
+    }
+    if !outcome.withheld.is_empty() {
+        out.push(']');
+    }
+    let (reason, remedy) = if explain { outcome.explanation() } else { (None, None) };
+    let (field, what) = outcome.problem.as_ref().map(|(field, what)| (field.as_str(), what.as_str())).unzip();
+    add_text(out, ",\"visitorToken\":", outcome.token.as_deref());
+    add_text(out, ",\"field\":", field);
+    add_text(out, ",\"what\":", what);
+    add_text(out, ",\"reason\":", reason.as_deref());
+    add_text(out, ",\"remedy\":", remedy.as_deref());
+    out.push('}');
 }
 
 /// The answer of contract 1: 200, or 422 if every event is invalid or a conflict.
 pub fn reply(answer: &Answer) -> Reply {
     let bad = |outcome: &Outcome| matches!(outcome.fate, Fate::Invalid | Fate::Conflict);
     let status = if answer.outcomes.iter().all(bad) { 422 } else { 200 };
-    Reply::json(status, &Results { results: answer.outcomes.iter().map(|o| line(o, answer.explain)).collect() })
+    let mut body = String::with_capacity(16 + RESULT_BYTES * answer.outcomes.len());
+    body.push_str("{\"results\":[");
+    for (nth, outcome) in answer.outcomes.iter().enumerate() {
+        if nth > 0 {
+            body.push(',');
+        }
+        add(&mut body, outcome, answer.explain);
+    }
+    body.push_str("]}");
+    Reply::bytes(status, "application/json", body.into_bytes())
 }
 
 /// Takes events.
@@ -83,4 +95,43 @@ fn take(app: &App, request: &Request, answering: &Answering) -> Result<()> {
     app.ingest.accept(&bytes, format, &arrived, move |answer| {
         later.send(answer.map_or_else(|error| Reply::from_error(&error), |answer| reply(&answer)));
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::Seq;
+
+    /// The answer as a value, and as the text it is sent as.
+    fn told(outcomes: Vec<Outcome>, explain: bool) -> serde_json::Value {
+        serde_json::from_slice(&reply(&Answer { outcomes, explain }).body).unwrap()
+    }
+
+    #[test]
+    fn a_result_names_what_there_is_to_say_and_nothing_else() {
+        let odd = Outcome {
+            event_id: Some(ClientId::new("a \"quoted\" id\n")),
+            seq: Some(Seq(-7)),
+            withheld: vec!["traits", "email"],
+            token: Some("a.b".to_owned()),
+            ..Outcome::of(Fate::Accepted)
+        };
+        let uuid = "0192f3a0-0000-7000-8000-000000000001";
+        let plain = Outcome { event_id: Some(ClientId::new(uuid)), seq: Some(Seq(8)), ..Outcome::of(Fate::Counted) };
+        let wrong = Outcome::invalid("page.url", "is \\ no address");
+        let all = vec![odd, plain, wrong, Outcome::of(Fate::Duplicate)];
+        let id = "a \"quoted\" id\n";
+        let public = serde_json::json!({"results": [
+            {"outcome": "accepted", "eventId": id, "withheld": ["traits", "email"], "visitorToken": "a.b"},
+            {"outcome": "counted", "eventId": uuid},
+            {"outcome": "invalid", "field": "page.url", "what": "is \\ no address"},
+            {"outcome": "duplicate"},
+        ]});
+        assert_eq!(told(all.clone(), false), public);
+        let explained = told(all, true);
+        assert_eq!(explained["results"][0]["seq"], -7);
+        assert_eq!(explained["results"][1].get("seq"), None, "nothing was stored under it");
+        assert_eq!(explained["results"][2]["reason"], "page.url: is \\ no address");
+        assert_eq!(told(Vec::new(), true), serde_json::json!({"results": []}));
+    }
 }

@@ -241,7 +241,8 @@ fn taken_before(
     verdict: Verdict,
 ) -> Result<Option<Outcome>> {
     let Some(id) = &ev.id else { return Ok(None) };
-    let Some(taken) = events::find(tx, seat.id, id)? else { return Ok(None) };
+    let stored = matches!(verdict, Verdict::Keep { .. });
+    let Some(taken) = events::find(tx, seat.id, id, stored)? else { return Ok(None) };
     let withdrawn = known.is_some_and(|v| taken.seq <= v.measure_floor).then_some(Refusal::Denied);
     if let (Verdict::Refuse(refusal), _) | (_, Some(refusal)) = (verdict, withdrawn) {
         return Ok(Some(Outcome { event_id: Some(id.clone()), refusal: Some(refusal), ..Outcome::of(Fate::Counted) }));

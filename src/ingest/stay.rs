@@ -280,7 +280,7 @@ fn leave_for(kept: &Kept<'_, '_>, visit: &Visit) -> Result<bool> {
         },
     };
     if open && entered <= kept.at {
-        pages::exit(kept.tx, page_id, kept.at, kept.at.since(entered))?;
+        pages::exit(kept.tx, page_id, kept.at, kept.at.since(entered));
     }
     Ok(entered <= kept.at)
 }
@@ -295,7 +295,7 @@ fn leave(kept: &Kept<'_, '_>, visit: &mut Visit) -> Result<Option<i64>> {
     let url = kept.ev.page.address.as_ref().map(|a| a.url.as_str());
     let same = kept.ev.page.id.is_some() || url.is_none() || url == page.url.as_deref();
     if same && page.exited.is_none() && kept.at >= page.entered {
-        pages::exit(kept.tx, page.id, kept.at, kept.at.since(page.entered))?;
+        pages::exit(kept.tx, page.id, kept.at, kept.at.since(page.entered));
         if visit.last_page == Some(page.id) {
             visit.open_page_since = None;
         }

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Row, Statement};
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::id::{ClientId, Salt, Seq};
 use crate::base::time::Millis;
 use crate::domain::clock::ClockState;
@@ -15,6 +15,7 @@ use crate::domain::event::{EventType, Lane};
 use crate::domain::stored::{EventRow, PageRow, Taken};
 use crate::domain::visitor::Rights;
 use crate::store::restrictions::HELD_VISITS;
+use crate::store::statement::Repeated;
 use crate::store::{ReadTx, WriteTx, open};
 
 pub(in crate::store) const COLUMNS: &str = "e.seq, e.event_id, e.site_id, e.epoch_id, e.visit_id, e.page_id, e.session_id, \
@@ -37,6 +38,9 @@ const INSERT_USUAL: &str = "INSERT INTO events (seq, event_id, site_id, epoch_id
     content_hash, received_at, corrected_at, clock_state, flags, basis_id, consent_seq, exempt, salt, url, title, referrer, \
     attributes, attribute_types, dwell_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
     ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)";
+
+/// The page that an event entered was left after so many milliseconds.
+pub(in crate::store) const LEAVE: &str = "UPDATE events SET dwell_ms = ?2 WHERE seq = ?1";
 
 /// How many values [`INSERT_USUAL`] binds.
 const USUAL: usize = 24;
@@ -88,10 +92,25 @@ pub(in crate::store) fn from_row(r: &Row<'_>) -> rusqlite::Result<EventRow> {
     })
 }
 
-/// Where an id was taken before, held or stored.
-pub fn find(tx: &WriteTx<'_>, site_id: i64, id: &ClientId) -> Result<Option<Taken>> {
-    if let Some(taken) = tx.held().borrow().events.ids.get(&(id.clone(), site_id)) {
-        return Ok(Some(*taken));
+/// Code of the error of a group that holds an id taken before, where nobody looked: the pen runs the group again, looking.
+pub(in crate::store) const ID_TAKEN: &str = "event_id_taken";
+
+/// Events that are looked for after an id was met that was taken before: ids come again in runs, when a sender sends again
+/// what it had no answer to. More than a commit group holds.
+pub(in crate::store) const LOOKED_FOR: u32 = 10_000;
+
+/// Where an id was taken before, held or stored. Hardly any was, and storing one finds that out as well: so where it is
+/// going to be `stored`, rows are looked for only after the pen met such an id (`Held::looking`).
+pub fn find(tx: &WriteTx<'_>, site_id: i64, id: &ClientId, stored: bool) -> Result<Option<Taken>> {
+    {
+        let mut held = tx.held().borrow_mut();
+        if let Some(taken) = held.events.ids.get(&(id.clone(), site_id)) {
+            return Ok(Some(*taken));
+        }
+        if stored && held.looking == 0 {
+            return Ok(None);
+        }
+        held.looking = held.looking.saturating_sub(1);
     }
     tx.conn()
         .prepare_cached("SELECT seq, content_hash, visit_id FROM events WHERE event_id = ?1 AND site_id = ?2")
@@ -124,17 +143,16 @@ pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
     let mut pending = std::mem::take(&mut tx.held().borrow_mut().events);
     let Some(last) = pending.rows.last().map(|e| e.seq) else { return Ok(()) };
     let pages = tx.held().borrow_mut().pages.take_upto(last);
-    let preparing = |e| open::error("preparing to write events", e);
-    let mut insert = tx.conn().prepare_cached(INSERT).map_err(preparing)?;
-    let mut usual = tx.conn().prepare_cached(INSERT_USUAL).map_err(preparing)?;
-    for e in &pending.rows {
-        let columns = columns(e, pages.entered_by(e.seq));
-        let written = match columns[USUAL..].iter().all(|value| is_null(*value)) {
-            true => usual.execute(rusqlite::params_from_iter(&columns[..USUAL])),
-            false => insert.execute(rusqlite::params_from_iter(columns)),
+    let [mut insert, mut usual] = [INSERT, INSERT_USUAL].map(|sql| Repeated::new(tx, sql));
+    for event in &pending.rows {
+        let entry = Entry { event, page: pages.entered_by(event.seq) };
+        let written = match entry.is_usual() {
+            true => usual.run(|to| entry.bind_usual(to)),
+            false => insert.run(|to| entry.bind_usual(to).and_then(|()| entry.bind_rest(to))),
         };
-        written.map_err(|error| open::error("writing an event", error))?;
+        written.map_err(refused)?;
     }
+    drop((insert, usual));
     // the next group finds room for as many
     pending.rows.clear();
     pending.ids.clear();
@@ -142,64 +160,97 @@ pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A value to bind.
-type Column<'a> = &'a (dyn rusqlite::ToSql + 'a);
-
-/// Is it NULL? Texts and numbers are looked at, not copied.
-fn is_null(value: Column<'_>) -> bool {
-    use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-    matches!(value.to_sql(), Ok(ToSqlOutput::Borrowed(ValueRef::Null) | ToSqlOutput::Owned(Value::Null)))
+/// An event was not written. That of an id taken before is no defect.
+fn refused(error: rusqlite::Error) -> Error {
+    match error.sqlite_extended_error_code() {
+        Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE) => {
+            Error::storage("writing an event: its id was taken before").code(ID_TAKEN)
+        }
+        _ => open::error("writing an event", error),
+    }
 }
 
-fn columns<'a>(e: &'a EventRow, page: Option<&'a PageRow>) -> [Column<'a>; 35] {
-    const SYSTEM: [bool; 2] = [false, true];
-    const CODES: [i64; 5] = [0, 1, 2, 3, 4];
-    const NULL: Option<i64> = None;
-    let code = |n: i64| -> Column<'a> { &CODES[usize::try_from(n).unwrap_or(0)] };
-    let text = |of: fn(&PageRow) -> &Option<String>| -> Column<'a> { page.map_or(&NULL as Column<'a>, |p| of(p)) };
-    let client_at: Column<'a> = if e.clock_state == ClockState::Client { &NULL } else { &e.client_at };
-    [
-        &e.seq,
-        &e.event_id,
-        &e.site_id,
-        &e.epoch_id,
-        &e.visit_id,
-        if page.is_some() { &e.seq } else { &e.page_id },
-        &e.name,
-        &SYSTEM[usize::from(e.event_type == EventType::System)],
-        code(e.lane.code()),
-        &e.content_hash,
-        &e.received,
-        &e.corrected,
-        code(e.clock_state.code()),
-        &e.rights.flags,
-        &e.rights.basis_id,
-        &e.rights.consent_seq,
-        &e.rights.exempt,
-        &e.salt,
-        page.map_or(&e.url, |p| &p.url),
-        page.map_or(&e.title, |p| &p.title),
-        &e.referrer,
-        &e.attributes,
-        &e.attribute_types,
-        page.map_or(&NULL as Column<'a>, |p| &p.dwell_ms),
-        client_at,
-        &e.sent_at,
-        &e.session_id,
-        &e.search_query,
-        &e.conversation,
-        &e.withheld,
-        page.map_or(&NULL as Column<'a>, |p| &p.client_page),
-        text(|p| &p.screen),
-        text(|p| &p.keywords),
-        text(|p| &p.language),
-        text(|p| &p.category),
-    ]
+/// One after the other, from a place on.
+struct Binder<'s, 'c> {
+    statement: &'s mut Statement<'c>,
+    place: usize,
 }
 
-/// The page that an event entered was left after so many milliseconds.
-pub(in crate::store) fn left_page(tx: &WriteTx<'_>, seq: i64, dwell_ms: i64) -> Result<()> {
-    tx.execute("UPDATE events SET dwell_ms = ?2 WHERE seq = ?1", (seq, dwell_ms)).map(|_| ())
+impl Binder<'_, '_> {
+    fn bind(&mut self, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
+        self.place += 1;
+        self.statement.raw_bind_parameter(self.place, value)
+    }
+}
+
+/// An event, and the page it entered.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    event: &'a EventRow,
+    page: Option<&'a PageRow>,
+}
+
+impl Entry<'_> {
+    /// The client's time, where it is not the corrected one.
+    fn client_at(&self) -> Option<Millis> {
+        self.event.client_at.filter(|_| self.event.clock_state != ClockState::Client)
+    }
+
+    /// Does [`INSERT_USUAL`] write all there is?
+    fn is_usual(&self) -> bool {
+        let (e, texts) =
+            (self.event, |p: &PageRow| [&p.screen, &p.keywords, &p.language, &p.category].map(Option::is_some));
+        self.client_at().is_none()
+            && e.sent_at.is_none()
+            && e.session_id.is_none()
+            && [&e.search_query, &e.conversation, &e.withheld].iter().all(|text| text.is_none())
+            && self.page.is_none_or(|p| p.client_page.is_none() && texts(p) == [false; 4])
+    }
+
+    /// What [`INSERT_USUAL`] writes.
+    fn bind_usual(&self, statement: &mut Statement<'_>) -> rusqlite::Result<()> {
+        let (e, page, mut to) = (self.event, self.page, Binder { statement, place: 0 });
+        to.bind(e.seq)?;
+        to.bind(&e.event_id)?;
+        to.bind(e.site_id)?;
+        to.bind(e.epoch_id)?;
+        to.bind(e.visit_id)?;
+        to.bind(if page.is_some() { Some(e.seq.0) } else { e.page_id })?;
+        to.bind(&e.name)?;
+        to.bind(e.event_type == EventType::System)?;
+        to.bind(e.lane.code())?;
+        to.bind(e.content_hash)?;
+        to.bind(e.received)?;
+        to.bind(e.corrected)?;
+        to.bind(e.clock_state.code())?;
+        to.bind(e.rights.flags)?;
+        to.bind(e.rights.basis_id)?;
+        to.bind(e.rights.consent_seq)?;
+        to.bind(e.rights.exempt)?;
+        to.bind(e.salt)?;
+        to.bind(page.map_or(&e.url, |p| &p.url))?;
+        to.bind(page.map_or(&e.title, |p| &p.title))?;
+        to.bind(&e.referrer)?;
+        to.bind(&e.attributes)?;
+        to.bind(&e.attribute_types)?;
+        to.bind(page.and_then(|p| p.dwell_ms))
+    }
+
+    /// The rest of what [`INSERT`] writes.
+    fn bind_rest(&self, statement: &mut Statement<'_>) -> rusqlite::Result<()> {
+        let (e, page, mut to) = (self.event, self.page, Binder { statement, place: USUAL });
+        to.bind(self.client_at())?;
+        to.bind(e.sent_at)?;
+        to.bind(e.session_id)?;
+        to.bind(&e.search_query)?;
+        to.bind(&e.conversation)?;
+        to.bind(&e.withheld)?;
+        to.bind(page.and_then(|p| p.client_page.as_ref()))?;
+        to.bind(page.and_then(|p| p.screen.as_ref()))?;
+        to.bind(page.and_then(|p| p.keywords.as_ref()))?;
+        to.bind(page.and_then(|p| p.language.as_ref()))?;
+        to.bind(page.and_then(|p| p.category.as_ref()))
+    }
 }
 
 /// One stored event.

@@ -34,6 +34,8 @@ pub struct Held {
     pub(in crate::store) next_identity: Option<Arc<Identity>>,
     /// The newest time known that bears on choices; `None` = not looked yet.
     pub(in crate::store) choice_time: Option<crate::base::time::Millis>,
+    /// Events whose id is still looked for before they are stored (`events.rs`); 0 = storing them tells.
+    pub(in crate::store) looking: u32,
     /// Hashes of event ids counted lately: a retry is not counted twice (contract 2).
     pub(in crate::store) counted: counts::Recent,
 }
@@ -48,7 +50,7 @@ impl Held {
     pub(in crate::store) fn rolled_back(&mut self, last_seq: i64) {
         let mut counted = std::mem::take(&mut self.counted);
         counted.rolled_back();
-        *self = Held { counted, ..Held::at(last_seq) };
+        *self = Held { counted, looking: self.looking, ..Held::at(last_seq) };
     }
 
     /// After a commit: bounds the caches; all they hold is on disk.
@@ -68,6 +70,7 @@ impl Held {
 pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
     visitors::settle(tx)?;
     visits::settle(tx)?;
+    pages::settle(tx)?;
     events::settle(tx)?;
     counts::settle(tx)
 }

@@ -86,6 +86,7 @@ pub mod sessions;
 pub mod sites;
 pub mod space;
 pub mod stale;
+pub(in crate::store) mod statement;
 pub mod streams;
 pub mod sums;
 pub mod suppressed;

@@ -8,6 +8,7 @@ use crate::base::id::{ClientId, Seq};
 use crate::base::time::Millis;
 use crate::domain::stored::PageRow;
 use crate::domain::visitor::Rights;
+use crate::store::statement::Repeated;
 use crate::store::{ReadTx, WriteTx, events, open};
 
 const COLUMNS: &str = "p.page_id, p.visit_id, p.client_page, p.url, p.screen, p.title, p.keywords, p.language, \
@@ -16,9 +17,9 @@ const COLUMNS: &str = "p.page_id, p.visit_id, p.client_page, p.url, p.screen, p.
 /// How many of a visit's newest events are looked through for a page by the client's id of it.
 const LOOK_BACK: i64 = 1_000;
 
-/// Pages entered in this group, by rising id.
+/// Pages entered in this group, by rising id, and stored ones that were left in it: when, and after how many ms.
 #[derive(Default)]
-pub(in crate::store) struct Pending(Vec<PageRow>);
+pub(in crate::store) struct Pending(Vec<PageRow>, Vec<(i64, Millis, i64)>);
 
 impl Pending {
     fn place(&self, page_id: i64) -> Option<usize> {
@@ -28,7 +29,16 @@ impl Pending {
     /// Those entered by events up to this one; the others wait for theirs.
     pub(in crate::store) fn take_upto(&mut self, event: Seq) -> Pending {
         let later = self.0.split_off(self.0.partition_point(|page| page.id <= event.0));
-        std::mem::replace(self, Pending(later))
+        std::mem::replace(self, Pending(later, Vec::new()))
+    }
+
+    /// The same page as it will be stored.
+    fn as_left(&self, mut page: PageRow) -> PageRow {
+        if let Some((_, exited, dwell_ms)) = self.1.iter().rev().find(|(id, ..)| *id == page.id) {
+            page.exited = Some(*exited);
+            page.dwell_ms = Some(*dwell_ms);
+        }
+        page
     }
 
     /// The page that an event entered.
@@ -67,7 +77,7 @@ pub fn get(tx: &WriteTx<'_>, page_id: i64) -> Result<Option<PageRow>> {
     if let Some(page) = tx.held().borrow().pages.entered_by(Seq(page_id)) {
         return Ok(Some(page.clone()));
     }
-    read(tx, page_id)
+    Ok(read(tx, page_id)?.map(|page| tx.held().borrow().pages.as_left(page)))
 }
 
 /// One stored page.
@@ -89,25 +99,36 @@ pub fn by_client_id(tx: &WriteTx<'_>, visit_id: i64, client_page: &ClientId) -> 
         "SELECT {COLUMNS} FROM (SELECT seq FROM events WHERE visit_id = ?1 ORDER BY seq DESC LIMIT ?3) e \
          CROSS JOIN pages p ON p.page_id = e.seq WHERE p.client_page = ?2 ORDER BY e.seq DESC LIMIT 1"
     );
-    tx.conn()
+    let stored = tx
+        .conn()
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_row((visit_id, client_page, LOOK_BACK), from_row).optional())
-        .map_err(|e| open::error("finding a page", e))
+        .map_err(|e| open::error("finding a page", e))?;
+    Ok(stored.map(|page| tx.held().borrow().pages.as_left(page)))
 }
 
 /// Closes a page: when it was left and how long it was open, ms.
-pub fn exit(tx: &WriteTx<'_>, page_id: i64, exited: Millis, dwell_ms: i64) -> Result<()> {
-    {
-        let mut held = tx.held().borrow_mut();
-        held.writes += 1;
-        if let Some(at) = held.pages.place(page_id) {
+pub fn exit(tx: &WriteTx<'_>, page_id: i64, exited: Millis, dwell_ms: i64) {
+    let mut held = tx.held().borrow_mut();
+    held.writes += 1;
+    match held.pages.place(page_id) {
+        Some(at) => {
             let page = &mut held.pages.0[at];
             page.exited = Some(exited);
             page.dwell_ms = Some(dwell_ms);
-            return Ok(());
         }
+        None => held.pages.1.push((page_id, exited, dwell_ms)),
     }
-    events::left_page(tx, page_id, dwell_ms)
+}
+
+/// Writes how long the stored pages were open that were left in this group.
+pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
+    let mut held = tx.held().borrow_mut();
+    let mut leaving = Repeated::new(tx, events::LEAVE);
+    for (page_id, _, dwell_ms) in held.pages.1.drain(..) {
+        leaving.execute((page_id, dwell_ms)).map_err(|e| open::error("leaving a page", e))?;
+    }
+    Ok(())
 }
 
 /// The pages of a visit, in the order they were entered, at most `limit`.

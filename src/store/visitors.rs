@@ -13,6 +13,7 @@ use crate::domain::consent::{Purposes, Standing};
 use crate::domain::visitor::{RESTRICTED, Rights, Visitor};
 use crate::store::ages::Range;
 use crate::store::restrictions::HELD_VISITORS;
+use crate::store::statement::Repeated;
 use crate::store::{ReadTx, WriteTx, open};
 
 const COLUMNS: &str = "visitor_id, site_id, key, visitor_ref, first_seq, first_seen_at, last_seen_at, visit_count, \
@@ -138,7 +139,9 @@ pub fn by_ref(tx: &ReadTx<'_>, visitor_ref: VisitorRef) -> Result<Option<Visitor
 /// Writes a visitor whose row is there, at once and past the cache.
 pub(in crate::store) fn keep_row(tx: &WriteTx<'_>, visitor: &Visitor) -> Result<()> {
     tx.settle()?;
-    update(tx, visitor).and_then(|_| update_rest(tx, visitor)).map_err(|e| open::error("writing a visitor", e))?;
+    update(&mut Repeated::new(tx, UPDATE), visitor)
+        .and_then(|_| update_rest(&mut Repeated::new(tx, UPDATE_REST), visitor))
+        .map_err(|e| open::error("writing a visitor", e))?;
     forget(tx, visitor.id);
     Ok(())
 }
@@ -201,15 +204,16 @@ pub fn keep(tx: &WriteTx<'_>, visitor: Visitor) {
 
 /// Writes what changed.
 pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
-    let touched = std::mem::take(&mut tx.held().borrow_mut().visitors.touched);
-    for place in touched {
-        let mut held = tx.held().borrow_mut();
-        let Some((v, state)) = held.visitors.by_key.get_mut(&place) else { continue };
+    let mut held = tx.held().borrow_mut();
+    let Cache { by_key, touched } = &mut held.visitors;
+    let [mut inserting, mut updating, mut rest] = [INSERT, UPDATE, UPDATE_REST].map(|sql| Repeated::new(tx, sql));
+    for place in touched.drain(..) {
+        let Some((v, state)) = by_key.get_mut(&place) else { continue };
         let result = match state {
             State::Clean => Ok(0),
-            State::New => insert(tx, v),
-            State::Seen => update(tx, v),
-            State::Changed => update_rest(tx, v).and_then(|_| update(tx, v)),
+            State::New => insert(&mut inserting, v),
+            State::Seen => update(&mut updating, v),
+            State::Changed => update_rest(&mut rest, v).and_then(|_| update(&mut updating, v)),
         };
         *state = State::Clean;
         result.map_err(|e| open::error("writing a visitor", e))?;
@@ -217,8 +221,8 @@ pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
     Ok(())
 }
 
-fn insert(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
-    tx.conn().prepare_cached(INSERT)?.execute(rusqlite::params![
+fn insert(statement: &mut Repeated<'_>, v: &Visitor) -> rusqlite::Result<usize> {
+    statement.execute(rusqlite::params![
         v.id,
         v.site_id,
         v.key,
@@ -243,18 +247,12 @@ fn insert(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
     ])
 }
 
-fn update(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
-    tx.conn().prepare_cached(UPDATE)?.execute(rusqlite::params![
-        v.id,
-        v.last_seen,
-        v.visit_count,
-        v.page_count,
-        v.event_count,
-    ])
+fn update(statement: &mut Repeated<'_>, v: &Visitor) -> rusqlite::Result<usize> {
+    statement.execute(rusqlite::params![v.id, v.last_seen, v.visit_count, v.page_count, v.event_count,])
 }
 
-fn update_rest(tx: &WriteTx<'_>, v: &Visitor) -> rusqlite::Result<usize> {
-    tx.conn().prepare_cached(UPDATE_REST)?.execute(rusqlite::params![
+fn update_rest(statement: &mut Repeated<'_>, v: &Visitor) -> rusqlite::Result<usize> {
+    statement.execute(rusqlite::params![
         v.id,
         v.standing.granted,
         v.standing.denied,

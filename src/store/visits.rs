@@ -16,6 +16,7 @@ use crate::domain::visit::{EndReason, Visit, VisitOptions};
 use crate::domain::visitor::Rights;
 use crate::store::ages::Range;
 use crate::store::restrictions::HELD_VISITORS;
+use crate::store::statement::Repeated;
 use crate::store::{ReadTx, WriteTx, open, row};
 
 /// Columns in the order of [`from_row`].
@@ -249,11 +250,16 @@ pub fn keep(tx: &WriteTx<'_>, visit: Visit, options: &VisitOptions, new: bool) {
 
 /// Writes what changed.
 pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
-    let touched = std::mem::take(&mut tx.held().borrow_mut().visits.touched);
-    for id in touched {
-        let mut held = tx.held().borrow_mut();
-        let Some(h) = held.visits.by_id.get_mut(&id) else { continue };
-        let result = if h.new { insert(tx, &h.visit, h.due) } else { update(tx, &h.visit, h.due, h.rest) };
+    let mut held = tx.held().borrow_mut();
+    let Cache { by_id, touched, .. } = &mut held.visits;
+    let [mut inserting, mut updating, mut rest] = [INSERT, UPDATE, UPDATE_REST].map(|sql| Repeated::new(tx, sql));
+    for id in touched.drain(..) {
+        let Some(h) = by_id.get_mut(&id) else { continue };
+        let result = match (h.new, h.rest) {
+            (true, _) => insert(&mut inserting, &h.visit, h.due),
+            (_, false) => update(&mut updating, &h.visit),
+            (_, true) => update_rest(&mut rest, &h.visit, h.due).and_then(|_| update(&mut updating, &h.visit)),
+        };
         h.new = false;
         h.changed = false;
         h.rest = false;
@@ -262,8 +268,8 @@ pub(in crate::store) fn settle(tx: &WriteTx<'_>) -> Result<()> {
     Ok(())
 }
 
-fn insert(tx: &WriteTx<'_>, v: &Visit, due: Millis) -> rusqlite::Result<usize> {
-    tx.conn().prepare_cached(INSERT)?.execute(rusqlite::params![
+fn insert(statement: &mut Repeated<'_>, v: &Visit, due: Millis) -> rusqlite::Result<usize> {
+    statement.execute(rusqlite::params![
         v.id,
         v.uuid,
         v.site_id,
@@ -302,26 +308,27 @@ fn insert(tx: &WriteTx<'_>, v: &Visit, due: Millis) -> rusqlite::Result<usize> {
     ])
 }
 
-fn update(tx: &WriteTx<'_>, v: &Visit, due: Millis, rest: bool) -> rusqlite::Result<usize> {
-    if rest {
-        tx.conn().prepare_cached(UPDATE_REST)?.execute(rusqlite::params![
-            v.id,
-            v.started,
-            due,
-            v.end.map(|(at, _)| at),
-            v.end.map(|(_, reason)| reason.word()),
-            v.context,
-            v.searches,
-            v.authenticated,
-            v.session_id,
-            v.snapshot_seq,
-            v.rights.flags,
-            v.rights.basis_id,
-            v.rights.consent_seq,
-            v.rights.exempt,
-        ])?;
-    }
-    tx.conn().prepare_cached(UPDATE)?.execute(rusqlite::params![
+fn update_rest(statement: &mut Repeated<'_>, v: &Visit, due: Millis) -> rusqlite::Result<usize> {
+    statement.execute(rusqlite::params![
+        v.id,
+        v.started,
+        due,
+        v.end.map(|(at, _)| at),
+        v.end.map(|(_, reason)| reason.word()),
+        v.context,
+        v.searches,
+        v.authenticated,
+        v.session_id,
+        v.snapshot_seq,
+        v.rights.flags,
+        v.rights.basis_id,
+        v.rights.consent_seq,
+        v.rights.exempt,
+    ])
+}
+
+fn update(statement: &mut Repeated<'_>, v: &Visit) -> rusqlite::Result<usize> {
+    statement.execute(rusqlite::params![
         v.id,
         v.last_active,
         v.last_received,

@@ -16,7 +16,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::time::{Clock, HOUR_MS, Millis, monotonic_ms};
 use crate::store::held::Held;
 use crate::store::keys::{self, Custody, Keys};
-use crate::store::{Current, Identity, ReadTx, StoreOptions, WriteTx, ages, meta, open, rights_log, space};
+use crate::store::{Current, Identity, ReadTx, StoreOptions, WriteTx, ages, events, meta, open, rights_log, space};
 
 /// Between two times the log is emptied for want of space, ms.
 const SQUEEZE_EVERY_MS: i64 = 1_000;
@@ -284,7 +284,12 @@ impl Nib {
         if self.full.get() {
             self.squeeze(); // before the log takes the space that came free
         }
-        match self.attempt(&mut group) {
+        let mut done = self.attempt(&mut group);
+        if done.as_ref().is_err_and(|error| error.code == events::ID_TAKEN) {
+            self.held.borrow_mut().looking = events::LOOKED_FOR;
+            done = self.attempt(&mut group);
+        }
+        match done {
             Ok(results) => {
                 group.into_iter().zip(results).for_each(|(job, result)| answer(job, result));
                 Ok(())
@@ -465,7 +470,7 @@ const BUSY: &str = "database_busy";
 /// Does an error concern one job alone, whatever else its group holds? A refused row shows only when the group is settled.
 fn of_one_job(error: &Error) -> bool {
     match error.kind {
-        Kind::Storage => error.code == "job_panicked" || error.code == "row_refused",
+        Kind::Storage => ["job_panicked", "row_refused", events::ID_TAKEN].contains(&error.code),
         _ => error.code != BUSY,
     }
 }
