@@ -175,6 +175,8 @@ impl LawfulBasis {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BasisTable {
     by_bit: [LawfulBasis; 32],
+    /// The same by basis, in its order: asked for each event. Those that rest on consent are all others.
+    others: [Purposes; 3],
 }
 
 impl BasisTable {
@@ -183,12 +185,22 @@ impl BasisTable {
         for one in set.each() {
             self.by_bit[one.0.trailing_zeros() as usize] = basis;
         }
+        use LawfulBasis::{Contract, LegalObligation, LegitimateInterest};
+        self.others = [LegitimateInterest, Contract, LegalObligation].map(|basis| {
+            let bits = self.by_bit.iter().enumerate().filter(|(_, b)| **b == basis);
+            Purposes(bits.fold(0, |set, (bit, _)| set | (1 << bit))).and(Purposes::ALL)
+        });
     }
 
     /// The purposes that rest on `basis`.
     pub fn on(&self, basis: LawfulBasis) -> Purposes {
-        let bits = self.by_bit.iter().enumerate().filter(|(_, b)| **b == basis);
-        Purposes(bits.fold(0, |set, (bit, _)| set | (1 << bit))).and(Purposes::ALL)
+        let [interest, contract, obligation] = self.others;
+        match basis {
+            LawfulBasis::Consent => Purposes::ALL.without(interest.with(contract).with(obligation)),
+            LawfulBasis::LegitimateInterest => interest,
+            LawfulBasis::Contract => contract,
+            LawfulBasis::LegalObligation => obligation,
+        }
     }
 
     /// What no withdrawal takes away.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::base::digest::sha256;
 use crate::base::error::Result;
 use crate::base::id::{Seq, mint_uuid};
+use crate::base::text::push_json;
 use crate::base::time::Millis;
 use crate::domain::event::{Act, Attribute, Event};
 use crate::domain::placement::{Arrival, Placement, Window, place};
@@ -35,21 +36,11 @@ fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Option
     let mut out = String::with_capacity(pairs.clone().map(|(name, value)| name.len() + value.len() + 6).sum());
     for (name, value) in pairs {
         out.push(if out.is_empty() { '{' } else { ',' });
-        quote(&mut out, name);
+        push_json(&mut out, name);
         out.push(':');
-        quote(&mut out, value);
+        push_json(&mut out, value);
     }
     (!out.is_empty()).then(|| out + "}")
-}
-
-/// A JSON string; texts without anything to escape, nearly all, are taken over as they are.
-fn quote(out: &mut String, text: &str) {
-    if text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {
-        return out.push_str(&json(&text));
-    }
-    out.push('"');
-    out.push_str(text);
-    out.push('"');
 }
 
 /// Campaign or external referrer an event came from, as a hash; 0 = none.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
 use rusqlite::{OptionalExtension, Row, Statement};
 
 use crate::base::error::{Error, Result};
@@ -49,7 +50,7 @@ const USUAL: usize = 24;
 #[derive(Default)]
 pub(in crate::store) struct Pending {
     rows: Vec<EventRow>,
-    ids: HashMap<(ClientId, i64), Taken>,
+    ids: HashMap<(ClientId, i64), Taken, RandomState>,
 }
 
 pub(in crate::store) fn from_row(r: &Row<'_>) -> rusqlite::Result<EventRow> {

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
 use rusqlite::{OptionalExtension, Row};
 
 use crate::base::error::Result;
@@ -56,7 +57,7 @@ fn only_seen(before: &Visitor, after: &Visitor) -> bool {
 /// Visitors the pen knows.
 #[derive(Default)]
 pub(in crate::store) struct Cache {
-    by_key: HashMap<(i64, ClientId), (Visitor, State)>,
+    by_key: HashMap<(i64, ClientId), (Visitor, State), RandomState>,
     touched: Vec<(i64, ClientId)>,
 }
 

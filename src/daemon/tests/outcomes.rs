@@ -40,6 +40,40 @@ fn each_event_of_a_request_has_its_own_fate_in_order() {
 }
 
 #[test]
+fn an_id_that_comes_again_in_a_commit_group_costs_nobody_else_there_anything() {
+    let mut world = World::measuring();
+    use Fate::{Accepted, Conflict, Duplicate};
+    let first = world.post(json!([id(page("a", "/"), "1"), id(page("b", "/"), "2")]));
+    assert_eq!(fates(&first), [Accepted, Accepted]);
+    world.reopen();
+    // while the pen is held, requests queue up behind it: they are one group then
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    world.store().pen().submit(1, move |_| Ok(gone.recv().unwrap_or_default()), |out| out.unwrap()).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let bodies = [
+        json!([page("c", "/"), id(page("c", "/next"), "3")]),
+        json!([id(page("a", "/"), "1"), id(page("d", "/"), "4"), id(page("b", "/else"), "2")]),
+        json!([id(page("c", "/next"), "3"), page("a", "/more")]),
+    ];
+    for (n, body) in bodies.iter().enumerate() {
+        let tell = tell.clone();
+        let done = move |answer: crate::base::error::Result<_>| tell.send((n, answer.unwrap())).unwrap();
+        world
+            .ingest()
+            .accept(body.to_string().as_bytes(), Format::Json, &world.arrived(Authority::Public), done)
+            .unwrap();
+    }
+    drop(go);
+    let mut answers: Vec<(usize, crate::ingest::accept::Answer)> = told.iter().take(3).collect();
+    answers.sort_by_key(|(n, _)| *n);
+    let all: Vec<Vec<Fate>> = answers.iter().map(|(_, answer)| fates(&answer.outcomes)).collect();
+    assert_eq!(all, [vec![Accepted, Accepted], vec![Duplicate, Accepted, Conflict], vec![Duplicate, Accepted]]);
+    assert_eq!(answers[1].1.outcomes[0].seq, first[0].seq);
+    assert_eq!(world.totals(), (6, 0));
+    assert_eq!(world.visitor("c").unwrap().page_count, 2, "what ran twice counts once");
+}
+
+#[test]
 fn the_same_content_is_name_time_page_and_attributes() {
     let world = World::measuring();
     let first = at(id(with(page("a", "/"), json!({"attributes": {"n": 1}})), "1"), minute(0));

@@ -105,7 +105,7 @@ impl Referrer {
         let texts = [self.name.as_deref(), self.keywords.as_deref()];
         let fits = above < 10
             && (before.is_empty() || before.ends_with('.'))
-            && texts.iter().flatten().all(|text| !text.is_empty() && !text.contains('\t'));
+            && texts.iter().flatten().all(|text| !text.is_empty() && !text.as_bytes().contains(&b'\t'));
         if !fits {
             return None;
         }
