@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::base::digest::sha256;
+use crate::base::digest::HashKey;
 use crate::base::error::Result;
 use crate::base::id::{Seq, mint_uuid};
 use crate::base::text::push_json;
@@ -45,7 +45,7 @@ fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Option
 
 /// Campaign or external referrer an event came from, as a hash; 0 = none.
 /// Imports go by the gap between events alone.
-fn source(ev: &Event) -> i64 {
+fn source(ev: &Event, key: &HashKey) -> i64 {
     if ev.imported_at.is_some() {
         return 0;
     }
@@ -54,10 +54,10 @@ fn source(ev: &Event) -> i64 {
         (None, Some(r)) if r.medium != Medium::Internal => format!("{}\0{}", r.medium.as_str(), r.domain),
         _ => return 0,
     };
-    let hash = sha256(text.as_bytes());
-    let mut first = [0u8; 8];
-    first.copy_from_slice(&hash[..8]);
-    i64::from_be_bytes(first).max(1)
+    match key.hash64(&[b"source", text.as_bytes()]) {
+        0 => 1, // 0 is no source
+        hash => hash,
+    }
 }
 
 /// A page without a campaign that tells the referrer of its visit's landing again, as pages of one-page apps do.
@@ -72,7 +72,7 @@ pub(in crate::ingest) fn find_or_open(kept: &Kept<'_, '_>, visitor: &mut Visitor
     let mut known = visits::candidates(tx, visitor.id, kept.at, ev.visit.as_ref(), options.window_ms())?;
     let epoch = tx.identity().epoch_id;
     let living = |v: &Visit| v.epoch_id == epoch && v.id > visitor.measure_floor.0;
-    let arrival = Arrival { at: kept.at, named: ev.visit.as_ref(), source: source(ev) };
+    let arrival = Arrival { at: kept.at, named: ev.visit.as_ref(), source: source(ev, &tx.identity().hash_key) };
     let source_of = |v: &Visit| if came_from_there(ev, v) { arrival.source } else { v.source };
     let windows: Vec<Window> =
         known.iter().map(|v| Window { source: source_of(v), ..Window::of(v, living(v)) }).collect();

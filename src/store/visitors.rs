@@ -3,6 +3,7 @@
 //! Invariant: whoever takes a visitor out of the cache puts it back, or the group fails.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use foldhash::quality::RandomState;
 use rusqlite::{OptionalExtension, Row};
@@ -98,9 +99,11 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Visitor> {
 
 /// Finds a visitor by the client's id.
 pub fn find(tx: &ReadTx<'_>, site_id: i64, key: &ClientId) -> Result<Option<Visitor>> {
-    let sql = format!("SELECT {COLUMNS} FROM visitors WHERE site_id = ?1 AND key = ?2");
+    // asked before every new visitor: the text is put together once
+    static SQL: LazyLock<String> =
+        LazyLock::new(|| format!("SELECT {COLUMNS} FROM visitors WHERE site_id = ?1 AND key = ?2"));
     tx.conn()
-        .prepare_cached(&sql)
+        .prepare_cached(&SQL)
         .and_then(|mut s| s.query_row((site_id, key), from_row).optional())
         .map_err(|e| open::error("finding a visitor", e))
 }

@@ -98,6 +98,15 @@ fn a_new_source_opens_a_visit_in_order_only() {
 }
 
 #[test]
+fn no_two_sources_are_taken_for_one() {
+    let world = World::measuring();
+    for n in 0..40 {
+        let sent = world.send_at(n / 8, from(page("a", "/"), &format!("https://site-{n}.example/")));
+        assert!(sent.new_visit, "source {n} came last in a visit of source {}", n - 1);
+    }
+}
+
+#[test]
 fn a_one_page_app_that_tells_its_referrer_on_every_page_stays_one_visit() {
     for landing in ["/", "/?utm_source=ads&utm_medium=cpc&utm_campaign=c"] {
         let mut world = World::measuring();
