@@ -14,7 +14,7 @@ const FREE_BYTES_MIN: u64 = 4 << 20;
 /// It is made only where this many times its size stays free besides.
 const ROOM_TIMES: u64 = 4;
 /// Written at once.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 16;
 
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
