@@ -8,5 +8,6 @@ pub mod digest;
 pub mod error;
 pub mod gzip;
 pub mod id;
+pub mod piece;
 pub mod text;
 pub mod time;

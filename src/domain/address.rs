@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::Url;
 
 use crate::base::error::{Error, Result};
+use crate::base::piece::Piece;
 use crate::base::text::cut;
 use crate::domain::campaign::{self, Campaign, short_value};
 use crate::domain::suffix;
@@ -40,17 +41,17 @@ pub struct UrlRules {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The whole address as it is stored; a path with query where no host was given.
-    pub url: String,
+    pub url: Piece,
     /// `https`, `file`, `kiosk`, ...; empty for a bare path.
     pub scheme: Cow<'static, str>,
     /// Host in lower case, international names in their ASCII form, IPv6 in brackets.
-    pub hostname: String,
+    pub hostname: Piece,
     /// Path, percent-encoded.
-    pub pathname: String,
+    pub pathname: Piece,
     /// Query without `?`, as it was sent, less excluded parameters.
-    pub query_string: String,
+    pub query_string: Piece,
     /// Fragment without `#`.
-    pub fragment: String,
+    pub fragment: Piece,
     /// Port, if it was given and is not the scheme's own.
     pub port: Option<u16>,
 }
@@ -231,9 +232,16 @@ fn is_excluded(parameter: &str, rules: &UrlRules) -> bool {
 fn plain_parts(plain: &Plain<'_>, rules: &UrlRules) -> Address {
     let given = plain.query.unwrap_or_default();
     let whole = plain.query.is_none() || plain.tidy && !may_exclude(given, rules);
-    let (url, query_string) = if whole {
-        (plain.whole.to_owned(), given.to_owned())
-    } else {
+    if whole {
+        let url = Piece::from(plain.whole);
+        let (host, path) =
+            (plain.before.len() - plain.path.len() - plain.host.len(), plain.before.len() - plain.path.len());
+        let [hostname, pathname] = [host..path, path..plain.before.len()].map(|place| url.part(place));
+        let query_string = url.part(url.len() - given.len()..url.len());
+        let scheme = plain.scheme.into();
+        return Address { hostname, pathname, query_string, url, scheme, fragment: Piece::default(), port: None };
+    }
+    let (url, query_string) = {
         let query = without_excluded(given, rules);
         let mut url = String::with_capacity(plain.before.len() + 1 + query.len());
         url.push_str(plain.before);
@@ -244,12 +252,12 @@ fn plain_parts(plain: &Plain<'_>, rules: &UrlRules) -> Address {
         (url, query)
     };
     Address {
-        url,
+        url: url.into(),
         scheme: plain.scheme.into(),
-        hostname: plain.host.to_owned(),
-        pathname: plain.path.to_owned(),
-        query_string,
-        fragment: String::new(),
+        hostname: plain.host.into(),
+        pathname: plain.path.into(),
+        query_string: query_string.into(),
+        fragment: Piece::default(),
         port: None,
     }
 }
@@ -269,14 +277,13 @@ fn parts(url: &Url, bare: bool) -> Address {
     if hostname.ends_with('.') {
         hostname.pop();
     }
-    let after_host = || url[url::Position::BeforePath..].to_owned();
     Address {
-        url: if bare { after_host() } else { url.as_str().to_owned() },
+        url: if bare { url[url::Position::BeforePath..].into() } else { url.as_str().into() },
         scheme: if bare { Cow::Borrowed("") } else { url.scheme().to_owned().into() },
-        hostname,
-        pathname: url.path().to_owned(),
-        query_string: url.query().unwrap_or_default().to_owned(),
-        fragment: url.fragment().unwrap_or_default().to_owned(),
+        hostname: hostname.into(),
+        pathname: url.path().into(),
+        query_string: url.query().unwrap_or_default().into(),
+        fragment: url.fragment().unwrap_or_default().into(),
         port: url.port(),
     }
 }

@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_stored_event_counts_as_it_would_have_unstored() {
         let agent = Agent { category: DeviceCategory::Mobile, robot: Some("bot".to_owned()), ..Agent::default() };
-        let referrer = Referrer { url: "https://a.example/".to_owned(), medium: Medium::Search, ..Referrer::default() };
+        let referrer = Referrer { url: "https://a.example/".into(), medium: Medium::Search, ..Referrer::default() };
         let cell = Cell::of_rows("https://shop.example/a/1234567?q=secret#x", Some(&agent), Some(&referrer.packed()));
         assert_eq!(
             cell,

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use crate::base::error::{Error, Result};
+use crate::base::piece::Piece;
 use crate::domain::address::Address;
 use crate::domain::campaign::Campaign;
 use crate::domain::event::{Attribute, Event};
@@ -255,12 +256,12 @@ impl DenyList {
         };
         // an address in a form of its own keeps nothing but what is rebuilt
         let front = address.url.strip_suffix(&tail(address)).unwrap_or_default().to_owned();
-        address.pathname = path.unwrap_or_else(|| std::mem::take(&mut address.pathname));
-        address.query_string = query.unwrap_or_else(|| std::mem::take(&mut address.query_string));
+        address.pathname = path.map_or_else(|| std::mem::take(&mut address.pathname), Piece::from);
+        address.query_string = query.map_or_else(|| std::mem::take(&mut address.query_string), Piece::from);
         if fragment {
-            address.fragment.clear();
+            address.fragment = Piece::default();
         }
-        address.url = front + &tail(address);
+        address.url = (front + &tail(address)).into();
         true
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
+use crate::base::piece::Piece;
 use crate::base::text::cut;
 use crate::domain::address::{Address, query_pairs, registrable_domain};
 use crate::domain::campaign::{Campaign, short_value};
@@ -68,17 +69,17 @@ impl Medium {
 #[serde(rename_all = "camelCase", default)]
 pub struct Referrer {
     /// The scrubbed address.
-    pub url: String,
+    pub url: Piece,
     /// Its host.
-    pub hostname: String,
+    pub hostname: Piece,
     /// Its registrable domain.
-    pub domain: String,
+    pub domain: Piece,
     /// Its path.
-    pub pathname: String,
+    pub pathname: Piece,
     /// Its query without `?`.
-    pub query_string: String,
+    pub query_string: Piece,
     /// Its fragment without `#`; empty unless the site keeps fragments.
-    pub fragment: String,
+    pub fragment: Piece,
     /// Brand of a known source: `Google`, `Yahoo!`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -163,9 +164,12 @@ impl ReferrerBook {
             })
         });
         Referrer {
+            domain: match referrer.hostname.strip_suffix(domain.as_str()) {
+                Some(above) => referrer.hostname.part(above.len()..referrer.hostname.len()),
+                None => domain.into(),
+            },
             url: referrer.url,
             hostname: referrer.hostname,
-            domain,
             pathname: referrer.pathname,
             query_string: referrer.query_string,
             fragment: referrer.fragment,

@@ -63,7 +63,7 @@ fn source(ev: &Event, key: &HashKey) -> i64 {
 /// A page without a campaign that tells the referrer of its visit's landing again, as pages of one-page apps do.
 fn came_from_there(ev: &Event, visit: &Visit) -> bool {
     let (None, Some(told), Some(landed)) = (&ev.campaign, &ev.referrer, &visit.referrer) else { return false };
-    referrer::url_of(landed).is_some_and(|url| url == told.url)
+    referrer::url_of(landed).is_some_and(|url| *url == *told.url)
 }
 
 /// The visit the event joins, with its marks moved, or a new one. The flag tells which.
@@ -231,7 +231,7 @@ fn enter(kept: &Kept<'_, '_>, visitor: &mut Visitor, visit: &mut Visit, seq: Seq
             id: seq.0,
             visit_id: visit.id,
             client_page: info.id.clone(),
-            url: info.address.as_ref().map(|a| a.url.clone()),
+            url: info.address.as_ref().map(|a| a.url.to_string()),
             screen: info.screen.clone(),
             title: info.title.clone(),
             keywords: info.keywords.clone(),

@@ -147,12 +147,12 @@ type Told<'a> = (&'a str, (&'a str, &'a str, &'a str, &'a str));
 
 fn referrer((url, told): Told<'_>, domain: &str, medium: Medium, [name, keywords]: [Option<&str>; 2]) -> Referrer {
     Referrer {
-        url: url.to_owned(),
-        hostname: told.0.to_owned(),
-        domain: domain.to_owned(),
-        pathname: told.1.to_owned(),
-        query_string: told.2.to_owned(),
-        fragment: told.3.to_owned(),
+        url: url.into(),
+        hostname: told.0.into(),
+        domain: domain.into(),
+        pathname: told.1.into(),
+        query_string: told.2.into(),
+        fragment: told.3.into(),
         name: name.map(str::to_owned),
         medium,
         keywords: keywords.map(str::to_owned),
@@ -192,11 +192,11 @@ mod tests {
     #[test]
     fn an_ordinary_referrer_is_little_more_than_its_address() {
         let referrer = Referrer {
-            url: "https://shop.example/a?b=c".to_owned(),
-            hostname: "shop.example".to_owned(),
-            domain: "shop.example".to_owned(),
-            pathname: "/a".to_owned(),
-            query_string: "b=c".to_owned(),
+            url: "https://shop.example/a?b=c".into(),
+            hostname: "shop.example".into(),
+            domain: "shop.example".into(),
+            pathname: "/a".into(),
+            query_string: "b=c".into(),
             medium: Medium::Internal,
             ..Referrer::default()
         };
@@ -207,11 +207,11 @@ mod tests {
     #[test]
     fn every_field_fits_or_the_whole_is_kept() {
         let google = Referrer {
-            url: "https://www.google.co.uk/search?q=oak".to_owned(),
-            hostname: "www.google.co.uk".to_owned(),
-            domain: "google.co.uk".to_owned(),
-            pathname: "/search".to_owned(),
-            query_string: "q=oak".to_owned(),
+            url: "https://www.google.co.uk/search?q=oak".into(),
+            hostname: "www.google.co.uk".into(),
+            domain: "google.co.uk".into(),
+            pathname: "/search".into(),
+            query_string: "q=oak".into(),
             name: Some("Google".to_owned()),
             medium: Medium::Search,
             keywords: Some("oak".to_owned()),
@@ -223,8 +223,8 @@ mod tests {
         some.push(Referrer { keywords: None, ..google.clone() });
         some.push(Referrer { name: Some("a\tb".to_owned()), ..google.clone() });
         some.push(Referrer { name: Some(String::new()), ..google.clone() });
-        some.push(Referrer { domain: "other.example".to_owned(), ..google.clone() });
-        some.push(Referrer { domain: "oogle.co.uk".to_owned(), ..google.clone() });
+        some.push(Referrer { domain: "other.example".into(), ..google.clone() });
+        some.push(Referrer { domain: "oogle.co.uk".into(), ..google.clone() });
         some.extend(LETTERS.map(|(_, medium)| Referrer { medium, ..google.clone() }));
         for one in some {
             assert_eq!(whole(&one.packed()), serde_json::to_string(&one).unwrap());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::id::ClientId;
+use crate::base::piece::Piece;
 use crate::base::time::Millis;
 use crate::domain::address::Address;
 use crate::domain::campaign::Campaign;
@@ -149,7 +150,7 @@ pub fn web_response<'a>(event: &'a Event, visit: Option<&VisitSummary>) -> WebEv
     let mut told = told(event);
     let device = device(std::mem::take(&mut told.device), event.agent.as_deref());
     let address = event.page.address.as_ref();
-    let part = |part: fn(&'a Address) -> &'a String| address.map_or("", |a| part(a));
+    let part = |part: fn(&'a Address) -> &'a Piece| address.map_or("", |a| part(a));
     let mut browser = told.browser;
     if let Some(agent) = event.agent.as_deref() {
         fill(&mut browser, "family", agent.browser_family.as_deref());
