@@ -236,7 +236,7 @@ impl DenyList {
         let told = |c: &Campaign| {
             [&c.content, &c.medium, &c.name, &c.source, &c.term].into_iter().flatten().any(|text| self.holds(text))
         };
-        if event.campaign.as_ref().is_some_and(told) {
+        if event.campaign.as_deref().is_some_and(told) {
             event.campaign = None;
             denied.push("campaign");
         }

@@ -258,21 +258,21 @@ pub struct Event {
     /// What the sender says it may be used for; only narrows.
     pub claim: Option<Purposes>,
     /// A decision that came with it.
-    pub decision: Option<Decision>,
+    pub decision: Option<Box<Decision>>,
     /// Page or screen.
     pub page: PageInfo,
     /// Where the visitor came from.
     pub referrer: Option<Referrer>,
     /// Marketing campaign of the landing address.
-    pub campaign: Option<Campaign>,
+    pub campaign: Option<Box<Campaign>>,
     /// What was searched for on the site.
     pub search_query: Option<String>,
     /// The user agent as sent, at most 512 bytes.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Arc<str>>,
     /// What it says.
     pub agent: Option<Arc<Agent>>,
     /// Where the address lies.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// Truncated client address, where the site keeps it.
     pub ip: Option<String>,
     /// Device, browser, app, library and network details as the client told them: a JSON object.

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::error::{Error, Result};
 
-/// A declared length reserves at most this much ahead; the rest grows with what really arrives.
+/// A declared length reserves at most this much ahead; the rest grows with what really arrives, to this many times of it.
 const RESERVE_BYTES_MAX: usize = 16_384;
+const RESERVE_TIMES_MAX: usize = 4;
 
 /// The count of all body bytes held, and its limit.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Hold {
 #[derive(Debug)]
 pub struct Body {
     bytes: Vec<u8>,
+    declared: usize,
     max: usize,
     hold: Hold,
 }
@@ -44,7 +46,7 @@ impl Bodies {
             return Err(too_large(max));
         }
         let bytes = Vec::with_capacity(declared.min(RESERVE_BYTES_MAX));
-        Ok(Body { bytes, max, hold: Hold { all: Arc::clone(self), bytes: 0 } })
+        Ok(Body { bytes, declared, max, hold: Hold { all: Arc::clone(self), bytes: 0 } })
     }
 
     /// Bytes held now.
@@ -65,6 +67,11 @@ impl Body {
             return Err(Error::busy("too many bodies are being received").remedy("try again in a second"));
         }
         self.hold.bytes += part.len();
+        let arrived = self.bytes.len() + part.len();
+        if arrived > self.bytes.capacity() {
+            let all = self.declared.min(arrived.saturating_mul(RESERVE_TIMES_MAX));
+            self.bytes.reserve(all.max(arrived) - self.bytes.len());
+        }
         self.bytes.extend_from_slice(part);
         Ok(())
     }
@@ -107,6 +114,12 @@ mod tests {
     fn a_declared_length_takes_no_memory() {
         let body = Bodies::new(1_000).begin(usize::MAX, Some(100_000_000_000)).unwrap();
         assert!(body.bytes.capacity() <= RESERVE_BYTES_MAX);
+        let mut body = Bodies::new(1_000_000).begin(usize::MAX, Some(100_000_000_000)).unwrap();
+        for _ in 0..50 {
+            body.push(&[b'x'; 1_000]).unwrap();
+        }
+        assert!(body.bytes.capacity() <= 50_000 * RESERVE_TIMES_MAX);
+        assert_eq!(body.finish().0, [b'x'; 50_000]);
     }
 
     #[test]

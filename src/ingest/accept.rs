@@ -99,7 +99,7 @@ fn attach(parts: &mut [Part], decision: &Decision) {
         let Some(visitor) = event.visitor.clone().filter(|_| event.decision.is_none()) else { continue };
         let first = seen.is_empty();
         if seen.insert(visitor) {
-            event.decision = Some(taken_with(event, decision, first));
+            event.decision = Some(Box::new(taken_with(event, decision, first)));
         }
     }
 }
@@ -252,7 +252,13 @@ impl Ingest {
         let told = Arc::clone(&parts);
         self.store.pen().submit(
             parts.len(),
-            move |tx| parts.iter().map(|part| one(tx, &seat, &rules, &from, part)).collect::<Result<Vec<Outcome>>>(),
+            move |tx| {
+                let mut outcomes = Vec::with_capacity(parts.len());
+                for part in parts.iter() {
+                    outcomes.push(one(tx, &seat, &rules, &from, part)?);
+                }
+                Ok(outcomes)
+            },
             move |result: Result<Vec<Outcome>>| {
                 if let Ok(outcomes) = &result {
                     tail.add(from.received, &site, told.iter().map(Part::name).zip(outcomes));

@@ -84,7 +84,7 @@ impl Origin<'_> {
 pub struct Deriver {
     parser: AgentParser,
     book: ReferrerBook,
-    agents: Known<Agent>,
+    agents: Known<(Arc<str>, Arc<Agent>)>,
     domains: Known<str>,
     deny: DenyList,
 }
@@ -109,7 +109,11 @@ impl Deriver {
 
     /// What a user agent tells; remembered, since few of them make most requests.
     pub fn agent(&self, user_agent: &str) -> Arc<Agent> {
-        self.agents.get(user_agent, |text| Arc::new(self.parser.parse(text)))
+        Arc::clone(&self.known_agent(user_agent).1)
+    }
+
+    fn known_agent(&self, user_agent: &str) -> Arc<(Arc<str>, Arc<Agent>)> {
+        self.agents.get(user_agent, |text| Arc::new((text.into(), Arc::new(self.parser.parse(text)))))
     }
 
     /// What can be registered of a host; remembered, since a site has one or two and the engines that lead to it are few.
@@ -147,7 +151,7 @@ impl Deriver {
             // a decision without a time was taken by the time of its event, not when both arrived
             decision.client_at = decision.client_at.or(event.client_at);
             decision.sent_at = decision.sent_at.or(event.sent_at);
-            event.decision = Some(decision);
+            event.decision = Some(Box::new(decision));
             if event.visitor.is_none() {
                 return Err(Invalid::new("visitor", "is missing: the decision must be somebody's"));
             }
@@ -180,7 +184,7 @@ impl Deriver {
             fits("page.url", &url, limits.url_bytes_max)?;
             let landed = read_page_url(&url, &site.url_rules).map_err(|error| Invalid::new("page.url", error.what))?;
             event.page.address = Some(landed.address);
-            event.campaign = landed.campaign;
+            event.campaign = landed.campaign.map(Box::new);
             event.search_query = event.search_query.take().or(landed.search_query);
         }
         match (&event.page.address, &event.page.screen) {
@@ -192,7 +196,7 @@ impl Deriver {
         }
         // a referrer that makes no sense is the other site's doing, and no reason to lose the event
         let host = event.page.address.as_ref().map_or("", |address| &address.hostname);
-        let (own, campaign) = (&site.options.internal_hosts, event.campaign.as_ref());
+        let (own, campaign) = (&site.options.internal_hosts, event.campaign.as_deref());
         let found = raw.referrer.take().and_then(|referrer| read_referrer_url(&referrer, &site.url_rules));
         event.referrer = found.map(|found| self.book.classify_by(found, host, own, campaign, |host| self.domain(host)));
         Ok(())
@@ -203,8 +207,9 @@ impl Deriver {
         let header = origin.user_agent.filter(|_| event.stream == Stream::Web && origin.authority == Authority::Public);
         let given = raw.user_agent.as_deref().filter(|text| !text.is_empty()).or(header);
         if let Some(user_agent) = given.map(|text| cut(text.trim(), USER_AGENT_BYTES_MAX)) {
-            event.agent = Some(self.agent(user_agent));
-            event.user_agent = Some(user_agent.to_owned());
+            let known = self.known_agent(user_agent);
+            event.agent = Some(Arc::clone(&known.1));
+            event.user_agent = Some(Arc::clone(&known.0));
         } else if let Some(device) = raw.device.as_ref().filter(|device| !device.is_empty()) {
             let text = |key: &str| device.text(key).map(str::to_owned);
             event.agent = Some(Arc::new(Agent {
@@ -265,7 +270,7 @@ fn named(raw: &mut RawEvent<'_>, site: &Site) -> Shaped<Box<Event>> {
 
 /// As much of the client's address as the site keeps.
 fn keep_address(event: &mut Event, origin: &Origin<'_>) {
-    event.place = origin.place.clone();
+    event.place = origin.place.clone().map(Box::new);
     let Some(ip) = origin.ip else { return };
     let keep = origin.site.options.keep_ip;
     if keep != KeepIp::None {

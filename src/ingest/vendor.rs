@@ -108,7 +108,7 @@ impl Ingest {
         let attached = self.attached(None, arrived, &origin)?;
         let shaped = self.deriver.shape(&mut raw, &origin, self.hash_key(), &self.limits);
         let mut event = shaped.map_err(|problem| Refused::Problem(problem.into()))?;
-        event.decision = attached.map(|decision| taken_with(&event, &decision, true));
+        event.decision = attached.map(|decision| Box::new(taken_with(&event, &decision, true)));
         if kind == Kind::Action {
             self.whose_action(&mut event)?;
         }

@@ -169,7 +169,8 @@ pub fn candidates(
         let Some(newest) = known().max_by_key(|v| (v.started, v.id)) else { return Ok(Vec::new()) };
         if at >= newest.started && (named.is_none() || newest.client_visit.as_ref() == named) {
             let near = |v: &&Visit| v.id == newest.id || named.is_none() && v.last_active.plus(reach_ms) > at;
-            let mut found: Vec<Visit> = known().filter(near).cloned().collect();
+            let mut found = Vec::with_capacity(ids.len()); // nearly always one: collecting would make room for four
+            found.extend(known().filter(near).cloned());
             found.sort_by_key(|v| (v.started, v.id));
             return Ok(found);
         }
