@@ -16,7 +16,7 @@
 //! | 3 | [`ingest`], [`consent`], [`subject`], [`erasure`], [`history`], [`records`], [`forward`], [`upkeep`], [`tokens`] | maxminddb in [`ingest::geo`] | import a sibling, name rusqlite |
 //! | 2 | [`store`] | rusqlite | decide anything, call out |
 //! | 1 | [`domain`] | serde; url, woothee, ipnet, one file each | do I/O, read the clock, hold globals |
-//! | 0 | [`base`] | rand and uuid in [`base::id`], flate2 in [`base::gzip`], digests in [`base::digest`], ciphers in [`base::cell`] and [`base::age`], jiff in [`base::time`] | know the domain |
+//! | 0 | [`base`] | rand and uuid in [`base::id`], flate2 in [`base::gzip`], foldhash in [`base::table`], digests in [`base::digest`], ciphers in [`base::cell`] and [`base::age`], jiff in [`base::time`] | know the domain |
 //!
 //! ## Data paths
 //!

@@ -9,5 +9,6 @@ pub mod error;
 pub mod gzip;
 pub mod id;
 pub mod piece;
+pub mod table;
 pub mod text;
 pub mod time;

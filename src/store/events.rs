@@ -2,13 +2,11 @@
 //! seq order.
 //! Must never hold a personal field. Invariant: an id is taken once per site.
 
-use std::collections::HashMap;
-
-use foldhash::quality::RandomState;
 use rusqlite::{OptionalExtension, Row, Statement};
 
 use crate::base::error::{Error, Result};
 use crate::base::id::{ClientId, Salt, Seq};
+use crate::base::table::Table;
 use crate::base::time::Millis;
 use crate::domain::clock::ClockState;
 use crate::domain::consent::Purposes;
@@ -50,7 +48,7 @@ const USUAL: usize = 24;
 #[derive(Default)]
 pub(in crate::store) struct Pending {
     rows: Vec<EventRow>,
-    ids: HashMap<(ClientId, i64), Taken, RandomState>,
+    ids: Table<(ClientId, i64), Taken>,
 }
 
 pub(in crate::store) fn from_row(r: &Row<'_>) -> rusqlite::Result<EventRow> {

@@ -2,14 +2,13 @@
 //! Held by the pen within a group and written once at its end. Must never decide what a visitor allowed.
 //! Invariant: whoever takes a visitor out of the cache puts it back, or the group fails.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use foldhash::quality::RandomState;
 use rusqlite::{OptionalExtension, Row};
 
 use crate::base::error::Result;
 use crate::base::id::{ClientId, Seq, VisitorRef, random_bytes};
+use crate::base::table::Table;
 use crate::base::time::Millis;
 use crate::domain::consent::{Purposes, Standing};
 use crate::domain::visitor::{RESTRICTED, Rights, Visitor};
@@ -58,7 +57,7 @@ fn only_seen(before: &Visitor, after: &Visitor) -> bool {
 /// Visitors the pen knows.
 #[derive(Default)]
 pub(in crate::store) struct Cache {
-    by_key: HashMap<(i64, ClientId), (Visitor, State), RandomState>,
+    by_key: Table<(i64, ClientId), (Visitor, State)>,
     touched: Vec<(i64, ClientId)>,
 }
 

@@ -3,13 +3,11 @@
 //! Invariant: of a visitor in the cache the newest visit is in the cache, and so is every visit whose window reaches beyond
 //! its start, so an event in order needs no query.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use rusqlite::{OptionalExtension, Row};
 
 use crate::base::error::Result;
 use crate::base::id::{ClientId, Seq};
+use crate::base::table::ByNumber;
 use crate::base::time::Millis;
 use crate::domain::event::Stream;
 use crate::domain::visit::{EndReason, Visit, VisitOptions};
@@ -64,26 +62,6 @@ fn differs(before: &Visit, after: &Visit, options: &VisitOptions) -> bool {
         || before.rights != after.rights
         || after.due(options) < before.due(options)
 }
-
-/// Spreads our own numbers over a table: nobody else chooses them, so nobody can make them meet.
-#[derive(Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_i64(i64::from(*byte)));
-    }
-
-    fn write_i64(&mut self, n: i64) {
-        self.0 = (self.0 ^ n.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    }
-}
-
-type ByNumber<T> = HashMap<i64, T, BuildHasherDefault<Spread>>;
 
 /// Visits the pen knows.
 #[derive(Default)]

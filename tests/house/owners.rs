@@ -17,6 +17,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("serde", ANYWHERE),
     ("serde_json", ANYWHERE),
     ("rand", IDS),
+    ("foldhash", &["src/base/table.rs"]),
     ("flate2", &["src/base/gzip.rs", "src/ingest/import*"]),
     ("zlib-rs", &[]), // named for a feature alone
     ("log", ANYWHERE),

@@ -48,7 +48,11 @@ fn an_id_that_comes_again_in_a_commit_group_costs_nobody_else_there_anything() {
     world.reopen();
     // while the pen is held, requests queue up behind it: they are one group then
     let (go, gone) = std::sync::mpsc::channel::<()>();
-    world.store().pen().submit(1, move |_| Ok(gone.recv().unwrap_or_default()), |out| out.unwrap()).unwrap();
+    let wait = move |_: &crate::store::WriteTx<'_>| {
+        gone.recv().unwrap_err(); // the sender is dropped
+        Ok(())
+    };
+    world.store().pen().submit(1, wait, |out| out.unwrap()).unwrap();
     let (tell, told) = std::sync::mpsc::channel();
     let bodies = [
         json!([page("c", "/"), id(page("c", "/next"), "3")]),

@@ -2,22 +2,21 @@
 //! for a text that is not the same byte for byte. Invariant: its tables are hashed under a secret of this process, so that nobody can
 //! choose texts that fall together.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use foldhash::quality::RandomState;
+use crate::base::table::Table;
 
 /// Answers by text; when full all are forgotten, since the frequent ones are back at once.
 #[derive(Debug)]
 pub(crate) struct Known<V: ?Sized> {
     max: usize,
-    all: Mutex<HashMap<Box<str>, Arc<V>, RandomState>>,
+    all: Mutex<Table<Box<str>, Arc<V>>>,
 }
 
 impl<V: ?Sized> Known<V> {
     /// Remembers up to `max` texts.
     pub fn new(max: usize) -> Self {
-        Known { max, all: Mutex::new(HashMap::default()) }
+        Known { max, all: Mutex::new(Table::default()) }
     }
 
     /// What is known of a text, or else what `find` tells of it.
