@@ -7,7 +7,6 @@ use serde::de::DeserializeSeed;
 use crate::base::error::{Error, Result};
 use crate::base::time::Millis;
 use crate::ingest::limits::Limits;
-use crate::ingest::wire::quick::Quick;
 use crate::ingest::wire::read::{ItemList, Object};
 use crate::ingest::wire::{Items, RawDecision, RawItem, Sink, Table, Target};
 
@@ -34,14 +33,12 @@ pub fn json<'a>(body: &'a [u8], limits: &Limits) -> Result<Decoded<'a>> {
     let decoded = match first_byte(text) {
         None => return Err(empty()),
         Some(b'[') => {
-            let items = match quick(text, limits).list() {
-                Some(items) => items,
-                None => parse(text, ItemList { sink: &mut sink })?.unwrap_or_default(),
-            };
+            let items = parse(text, ItemList { sink: &mut sink })?.unwrap_or_default();
             Decoded { items: counted(items, limits)?, ..Decoded::default() }
         }
         Some(_) => {
-            let mut item = object(text, true, &mut sink, limits)?;
+            let mut item = RawItem { outermost: true, ..RawItem::default() };
+            parse_object(text, &mut item, &mut sink)?;
             match item.items.take() {
                 Some(items) => envelope(item, items, sink.first, limits)?,
                 None if item.site.is_some() => return Err(site_alone()),
@@ -75,24 +72,9 @@ pub fn ndjson<'a>(body: &'a [u8], limits: &Limits) -> Result<Decoded<'a>> {
 
 /// Decodes one NDJSON line. Errors: `Invalid`, `bad_json`; the inner one where the line is JSON and no event.
 pub fn one_line<'a>(line: &'a [u8], limits: &Limits) -> Result<std::result::Result<Item<'a>, Invalid>> {
-    let mut sink = strict(limits);
-    let item = object(text_of(line)?, false, &mut sink, limits)?;
+    let (mut item, mut sink) = (RawItem::default(), strict(limits));
+    parse_object(text_of(line)?, &mut item, &mut sink)?;
     Ok(item.finish(sink.first))
-}
-
-/// Reads a text that must be one object. Errors: `Invalid`, `bad_json`.
-fn object<'a>(text: &'a str, outermost: bool, sink: &mut Sink, limits: &Limits) -> Result<RawItem<'a>> {
-    let fresh = || RawItem { outermost, ..RawItem::default() };
-    if let Some(item) = quick(text, limits).whole(fresh()) {
-        return Ok(item);
-    }
-    let mut item = fresh();
-    parse_object(text, &mut item, sink)?;
-    Ok(item)
-}
-
-fn quick<'a>(text: &'a str, limits: &Limits) -> Quick<'a> {
-    Quick::new(text, limits.attributes_max, limits.events_max)
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";

@@ -12,7 +12,6 @@ use crate::domain::event::{Act, Attribute};
 
 pub(crate) mod attributes;
 pub(crate) mod item;
-pub(crate) mod quick;
 pub(crate) mod read;
 pub(crate) mod scalar;
 

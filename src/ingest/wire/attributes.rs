@@ -67,22 +67,6 @@ struct AttributeValue<'s, 'k> {
     at: At<'k>,
 }
 
-/// A scalar as an attribute keeps it. Errors: the scalar, where it is none that can be kept.
-pub(crate) fn value(value: Scalar<'_>) -> Result<(String, DataType), Scalar<'_>> {
-    // integers above 64 bits arrive rounded
-    const BIG: f64 = 18_446_744_073_709_551_616.0;
-    Ok(match value {
-        Scalar::Text(text) => (text.into_owned(), DataType::String),
-        Scalar::Flag(flag) => (if flag { "true" } else { "false" }.to_owned(), DataType::Boolean),
-        Scalar::Whole(number) => (number.to_string(), DataType::Number),
-        Scalar::Big(number) => (number.to_string(), DataType::Number),
-        Scalar::Float(number) if number.abs() < BIG => {
-            (serde_json::to_string(&number).unwrap_or_default(), DataType::Number)
-        }
-        other => return Err(other),
-    })
-}
-
 const TYPES: [&str; 3] = ["STRING", "NUMBER", "BOOLEAN"];
 
 impl AttributeValue<'_, '_> {
@@ -95,17 +79,26 @@ impl AttributeValue<'_, '_> {
         self.value(value)
     }
 
-    fn value(self, of: Scalar<'_>) -> Option<(String, DataType)> {
-        match value(of) {
-            Ok(found) => return Some(found),
-            Err(Scalar::Float(_)) => {
-                self.sink.note(self.at, "is a number too large to keep its digits; send it as text");
+    fn value(self, value: Scalar<'_>) -> Option<(String, DataType)> {
+        // integers above 64 bits arrive rounded
+        const BIG: f64 = 18_446_744_073_709_551_616.0;
+        match value {
+            Scalar::Text(text) => Some((text.into_owned(), DataType::String)),
+            Scalar::Flag(flag) => Some((flag.to_string(), DataType::Boolean)),
+            Scalar::Whole(number) => Some((number.to_string(), DataType::Number)),
+            Scalar::Big(number) => Some((number.to_string(), DataType::Number)),
+            Scalar::Float(number) if number.abs() < BIG => {
+                Some((serde_json::to_string(&number).unwrap_or_default(), DataType::Number))
             }
-            Err(other) => {
+            Scalar::Float(_) => {
+                self.sink.note(self.at, "is a number too large to keep its digits; send it as text");
+                None
+            }
+            other => {
                 self.sink.not(self.at, &other, "text, a number, true or false, or {\"dataType\", \"value\"}");
+                None
             }
         }
-        None
     }
 
     /// A value of the type it says it has: Journey sends every value as text.

@@ -1,7 +1,6 @@
 //! What an object of a body turns out to be: an event, a decision of its own, or (the outermost only) an envelope of both.
 //! Must never look at values, only at which keys were there. Invariant: an object that mixes two of them is refused.
 
-use crate::base::text::{lengths_by_letter, may_be};
 use crate::ingest::wire::{Invalid, Item, RawDecision, RawEvent, Slot, Table, Target, Text};
 
 /// The items of a request, and how many more there were than may be.
@@ -45,10 +44,6 @@ const DECISION_KEYS: [&str; 12] = [
 const SHARED_KEYS: [&str; 8] =
     ["visitor", "globalVisitId", "globalVisitID", "customerCookieId", "time", "timestamp", "createdDate", "sentAt"];
 
-/// Which keys need be compared with those.
-const DECISION_LENGTHS: [u32; 26] = lengths_by_letter(DECISION_KEYS);
-const SHARED_LENGTHS: [u32; 26] = lengths_by_letter(SHARED_KEYS);
-
 impl<'a> Target<'a> for RawItem<'a> {
     fn slot<'e>(&'e mut self, table: Table, key: &str) -> Option<Slot<'e, 'a>> {
         if table == Table::Whole {
@@ -58,13 +53,13 @@ impl<'a> Target<'a> for RawItem<'a> {
             if self.outermost && key == "events" {
                 return Some(Slot::Items(&mut self.items));
             }
-            if may_be(key, &DECISION_LENGTHS)
-                && let Some(own) = DECISION_KEYS.iter().find(|own| **own == key)
-            {
+            if let Some(own) = DECISION_KEYS.iter().find(|own| **own == key) {
                 self.of_decision.get_or_insert(own);
                 return self.decision.slot(table, key);
             }
-            self.of_event |= !(may_be(key, &SHARED_LENGTHS) && SHARED_KEYS.contains(&key)) && key != "decision";
+            if key != "decision" && !SHARED_KEYS.contains(&key) {
+                self.of_event = true;
+            }
         }
         self.event.slot(table, key)
     }

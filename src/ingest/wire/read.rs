@@ -227,7 +227,7 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_> {
 
 impl Kind {
     /// Is the value of this kind?
-    pub(crate) fn holds(self, value: &Scalar<'_>) -> bool {
+    fn holds(self, value: &Scalar<'_>) -> bool {
         match (self, value) {
             (Kind::Text, Scalar::Text(_)) | (Kind::Flag, Scalar::Flag(_)) | (Kind::Number, Scalar::Float(_)) => true,
             (Kind::Whole | Kind::Number, Scalar::Whole(number)) => {
