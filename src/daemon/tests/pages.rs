@@ -50,6 +50,17 @@ fn entering_the_next_page_leaves_the_one_before() {
 }
 
 #[test]
+fn a_stored_page_that_is_left_twice_in_one_request_was_left_the_first_time() {
+    let world = World::measuring();
+    let named = |event: Value| with(event, json!({"pageId": "p-1"}));
+    world.send_at(0, named(enter("/a")));
+    world.clock.set(minute(9));
+    let sent = world.post(json!([at(named(exit("/a")), minute(3)), at(named(exit("/a")), minute(7))]));
+    assert!(sent.iter().all(|one| one.fate == Fate::Accepted));
+    assert_eq!(dwells(&world), told(&[("/a", Some(3))]));
+}
+
+#[test]
 fn leaving_a_page_nobody_entered_is_kept_and_makes_no_page() {
     let world = World::measuring();
     let alone = world.send_at(0, exit("/a"));
