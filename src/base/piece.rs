@@ -67,12 +67,6 @@ impl PartialEq for Piece {
 
 impl Eq for Piece {}
 
-impl PartialEq<str> for Piece {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
 impl PartialEq<&str> for Piece {
     fn eq(&self, other: &&str) -> bool {
         self.as_str() == *other

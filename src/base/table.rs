@@ -1,5 +1,5 @@
-//! Tables of what comes in with each event: ids, hosts, user agents. Their hashes are seeded anew by each process.
-//! Must never hold what is stored: the same key has another hash after the next start.
+//! Tables of what comes in with each event, by ids and texts of others, or by numbers of our own.
+//! Must never give a hash that is stored. Invariant: what others choose is hashed under a seed of this process.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -232,33 +232,23 @@ fn is_excluded(parameter: &str, rules: &UrlRules) -> bool {
 fn plain_parts(plain: &Plain<'_>, rules: &UrlRules) -> Address {
     let given = plain.query.unwrap_or_default();
     let whole = plain.query.is_none() || plain.tidy && !may_exclude(given, rules);
-    if whole {
-        let url = Piece::from(plain.whole);
-        let (host, path) =
-            (plain.before.len() - plain.path.len() - plain.host.len(), plain.before.len() - plain.path.len());
-        let [hostname, pathname] = [host..path, path..plain.before.len()].map(|place| url.part(place));
-        let query_string = url.part(url.len() - given.len()..url.len());
-        let scheme = plain.scheme.into();
-        return Address { hostname, pathname, query_string, url, scheme, fragment: Piece::default(), port: None };
-    }
-    let (url, query_string) = {
-        let query = without_excluded(given, rules);
-        let mut url = String::with_capacity(plain.before.len() + 1 + query.len());
-        url.push_str(plain.before);
-        if !query.is_empty() {
-            url.push('?');
-            url.push_str(&query);
-        }
-        (url, query)
+    let query = if whole { Cow::Borrowed(given) } else { Cow::Owned(without_excluded(given, rules)) };
+    let url = match (whole, query.is_empty()) {
+        (true, _) => Piece::from(plain.whole),
+        (_, true) => plain.before.into(),
+        (_, false) => format!("{}?{query}", plain.before).into(),
     };
+    // the parts lie in it one behind the other
+    let end = plain.before.len();
+    let path = end - plain.path.len();
     Address {
-        url: url.into(),
         scheme: plain.scheme.into(),
-        hostname: plain.host.into(),
-        pathname: plain.path.into(),
-        query_string: query_string.into(),
+        hostname: url.part(path - plain.host.len()..path),
+        pathname: url.part(path..end),
+        query_string: url.part(url.len() - query.len()..url.len()),
         fragment: Piece::default(),
         port: None,
+        url,
     }
 }
 

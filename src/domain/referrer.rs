@@ -3,6 +3,7 @@
 //! Invariant: every referrer gets a medium; a listed host is found by the longest name that fits.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
@@ -138,13 +139,13 @@ impl ReferrerBook {
     }
 
     /// [`ReferrerBook::classify`] for who remembers the registrable domains of hosts.
-    pub fn classify_by(
+    pub fn classify_by<D: Deref<Target = str>>(
         &self,
         referrer: Address,
         page_host: &str,
         internal_hosts: &[String],
         campaign: Option<&Campaign>,
-        domain_of: impl Fn(&str) -> String,
+        domain_of: impl Fn(&str) -> D,
     ) -> Referrer {
         let domain = domain_of(&referrer.hostname);
         let internal = is_internal(&referrer, &domain, page_host, internal_hosts, domain_of);
@@ -164,9 +165,9 @@ impl ReferrerBook {
             })
         });
         Referrer {
-            domain: match referrer.hostname.strip_suffix(domain.as_str()) {
+            domain: match referrer.hostname.strip_suffix(&*domain) {
                 Some(above) => referrer.hostname.part(above.len()..referrer.hostname.len()),
-                None => domain.into(),
+                None => (*domain).into(),
             },
             url: referrer.url,
             hostname: referrer.hostname,
@@ -209,12 +210,12 @@ fn starred_domain(domain: &str) -> Option<String> {
     country.then(|| format!("{name}.*"))
 }
 
-fn is_internal(
+fn is_internal<D: Deref<Target = str>>(
     referrer: &Address,
     domain: &str,
     page_host: &str,
     internal_hosts: &[String],
-    domain_of: impl Fn(&str) -> String,
+    domain_of: impl Fn(&str) -> D,
 ) -> bool {
     let host = referrer.hostname.as_str();
     if host.is_empty() {
@@ -224,7 +225,7 @@ fn is_internal(
         return true; // most often, and nothing to write anew
     }
     let page_host = page_host.strip_suffix('.').unwrap_or(page_host).to_ascii_lowercase();
-    if host == page_host || (!page_host.is_empty() && domain == domain_of(&page_host)) {
+    if host == page_host || (!page_host.is_empty() && *domain == *domain_of(&page_host)) {
         return true;
     }
     internal_hosts.iter().any(|own| {

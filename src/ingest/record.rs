@@ -1,6 +1,7 @@
 //! The one transaction of ingest: duplicate or not, may it be kept, which visit, and the rows. Owns the order of these
 //! questions; must never parse a wire format or answer a client.
-//! Invariant: everything checkable is checked before the first write, so a commit group needs no savepoints.
+//! Invariant: everything checkable is checked before the first write, so a commit group needs no savepoints; that an id was taken
+//! before may show only when the group is written, and then it is run again.
 
 use crate::base::error::{Kind, Result};
 use crate::base::id::{ClientId, Salt, Seq};

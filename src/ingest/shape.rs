@@ -117,8 +117,8 @@ impl Deriver {
     }
 
     /// What can be registered of a host; remembered, since a site has one or two and the engines that lead to it are few.
-    fn domain(&self, host: &str) -> String {
-        (*self.domains.get(host, |host| registrable_domain(host).into())).to_owned()
+    fn domain(&self, host: &str) -> Arc<str> {
+        self.domains.get(host, |host| registrable_domain(host).into())
     }
 
     /// Checks an event and derives what it does not say, taking its texts. `hash_key` is the database's secret. Both events are

@@ -285,6 +285,7 @@ impl Nib {
             self.squeeze(); // before the log takes the space that came free
         }
         let mut done = self.attempt(&mut group);
+        // nobody had looked for that id, since storing it tells as well: now each of the group is looked for
         if done.as_ref().is_err_and(|error| error.code == events::ID_TAKEN) {
             self.held.borrow_mut().looking = events::LOOKED_FOR;
             done = self.attempt(&mut group);
